@@ -1,0 +1,64 @@
+"""featx: the feature extraction strategy in PyTorch, to learn, to teach and to use.
+
+Importing this package is light: each public name loads its module, and torch with it, on first
+use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
+    from featx import datasets as datasets
+    from featx import plots as plots
+    from featx import study as study
+    from featx.backbones import Backbone as Backbone
+    from featx.backbones import list_backbones as list_backbones
+    from featx.backbones import load_backbone as load_backbone
+    from featx.errors import FeatxError as FeatxError
+    from featx.extraction import Features as Features
+    from featx.extraction import extract as extract
+    from featx.freezing import assert_frozen as assert_frozen
+    from featx.freezing import freeze as freeze
+    from featx.freezing import unfreeze as unfreeze
+    from featx.heads import remove_head as remove_head
+    from featx.heads import replace_head as replace_head
+    from featx.metrics import Report as Report
+    from featx.metrics import evaluate as evaluate
+    from featx.probes import LinearProbe as LinearProbe
+    from featx.probes import few_label_accuracy as few_label_accuracy
+
+# public name -> the module that defines it
+_HOME = {
+    "Backbone": "backbones",
+    "list_backbones": "backbones",
+    "load_backbone": "backbones",
+    "FeatxError": "errors",
+    "Features": "extraction",
+    "extract": "extraction",
+    "assert_frozen": "freezing",
+    "freeze": "freezing",
+    "unfreeze": "freezing",
+    "remove_head": "heads",
+    "replace_head": "heads",
+    "Report": "metrics",
+    "evaluate": "metrics",
+    "LinearProbe": "probes",
+    "few_label_accuracy": "probes",
+}
+_SUBMODULES = ("datasets", "plots", "study")
+
+__all__ = ["__version__", *_HOME, *_SUBMODULES]
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(import_module(f"featx.{_HOME[name]}"), name)
+    if name in _SUBMODULES:
+        return import_module(f"featx.{name}")
+    raise AttributeError(f"module 'featx' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,46 @@
+"""The one exception type a user of featx meets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["FeatxError", "close_matches"]
+
+
+class FeatxError(ValueError):
+    """What was expected, what came, and what to do about it, in one sentence or two.
+
+    It derives from `ValueError`, so code that already catches that keeps working.
+    """
+
+
+def close_matches(name: str, known: Iterable[str]) -> str:
+    """Say which of the `known` names the unknown `name` may have meant.
+
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    known
+        The names that exist.
+
+    Returns
+    -------
+    str
+        A sentence to append to an error message.
+
+    Examples
+    --------
+    >>> close_matches("layer5", ["layer3", "layer4", "fc"])
+    'Close matches: layer4, layer3.'
+    >>> close_matches("x", ["layer3", "layer4", "fc"])
+    'Known names: layer3, layer4, fc.'
+    """
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
+    if close:
+        return f"Close matches: {', '.join(close)}."
+    shown = ", ".join(known[:12])
+    more = f", … ({len(known)} in all)" if len(known) > 12 else ""
+    return f"Known names: {shown}{more}."

@@ -1,0 +1,123 @@
+"""The architecture of GlyphNet and the preprocessing that belongs to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+from torchvision.models.resnet import BasicBlock
+from torchvision.transforms.v2.functional import rgb_to_grayscale, to_dtype
+
+from featx.errors import FeatxError
+
+__all__ = ["CLASSES", "IMAGE_SIZE", "GlyphNet", "normalize", "preprocess"]
+
+#: The 52 letters that the head tells apart, in the order of its outputs.
+CLASSES = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+#: Height and width of the images that the network takes, in pixels.
+IMAGE_SIZE = 32
+
+# Mean and spread of the training images' pixels, rounded.
+_MEAN, _STD = 0.30, 0.35
+
+_WIDTHS = (32, 64, 128, 256)
+
+
+class GlyphNet(nn.Module):
+    """A small residual network with torchvision's names, for images of 1 x 32 x 32.
+
+    One `torchvision.models.resnet.BasicBlock` a stage, widths 32, 64, 128 and 256. The shapes of one
+    image on its way: ``1x32x32 -> conv1 32x16x16 -> layer1 32x16x16 -> layer2 64x8x8 ->
+    layer3 128x4x4 -> layer4 256x4x4 -> avgpool 256 -> fc``.
+
+    Parameters
+    ----------
+    num_classes
+        Outputs of the head; the 52 letters when pretrained.
+
+    Examples
+    --------
+    >>> import torch
+    >>> GlyphNet(num_classes=10)(torch.zeros(2, 1, 32, 32)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(self, num_classes: int = len(CLASSES)) -> None:
+        super().__init__()
+        stem, *deeper = _WIDTHS
+        self.conv1 = nn.Conv2d(1, stem, kernel_size=5, stride=2, padding=2, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.relu = nn.ReLU(inplace=True)
+        self.layer1 = _stage(stem, stem, stride=1)
+        self.layer2 = _stage(stem, deeper[0], stride=2)
+        self.layer3 = _stage(deeper[0], deeper[1], stride=2)
+        # No stride here: a map of 4x4 places holds more than one of 2x2.
+        self.layer4 = _stage(deeper[1], deeper[2], stride=1)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(deeper[2], num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute class scores ``(N, num_classes)`` of preprocessed images ``(N, 1, 32, 32)``."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
+def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    shortcut = None
+    if stride != 1 or inputs != outputs:
+        shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+    return nn.Sequential(BasicBlock(inputs, outputs, stride, shortcut))
+
+
+def preprocess(images: torch.Tensor) -> torch.Tensor:
+    """Turn images into what GlyphNet was trained on: grey, 32 x 32, normalised, bright on dark.
+
+    Parameters
+    ----------
+    images
+        uint8 0-255 or float 0-1; ``(H, W)``, ``(N, H, W)``, ``(C, H, W)`` or ``(N, C, H, W)`` with C
+        of 1 or 3. Three dimensions of which the first is 1 or 3 are read as one image ``(C, H, W)``.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 ``(N, 1, 32, 32)``, or ``(1, 32, 32)`` for one image.
+
+    Raises
+    ------
+    FeatxError
+        When the shape is not one of these.
+
+    Examples
+    --------
+    >>> import torch
+    >>> preprocess(torch.zeros(5, 8, 8, dtype=torch.uint8)).shape
+    torch.Size([5, 1, 32, 32])
+    """
+    x = torch.as_tensor(images)
+    one_image = x.ndim == 2 or (x.ndim == 3 and x.shape[0] in (1, 3))
+    if one_image:
+        x = x[None]
+    if x.ndim == 3:
+        x = x[:, None]
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape[2:]:
+        raise FeatxError(
+            "Expected images (N, H, W) or (N, C, H, W) with C of 1 or 3, got the shape "
+            f"{tuple(images.shape)}. Move the channels to the second place."
+        )
+    x = to_dtype(x, torch.float32, scale=True)
+    if x.shape[1] == 3:
+        x = rgb_to_grayscale(x)
+    x = interpolate(x, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
+    x = normalize(x)
+    return x[0] if one_image else x
+
+
+def normalize(x: torch.Tensor) -> torch.Tensor:
+    """Shift and scale pixels of 0-1 to the range that the network was trained on."""
+    return (x - _MEAN) / _STD
