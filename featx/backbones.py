@@ -1,4 +1,4 @@
-"""A name becomes a `Backbone`: the model, the preprocessing and the weights that belong together."""
+"""A name becomes a `Backbone`: the model, and the preprocessing and weights that belong to it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from urllib.error import URLError
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -76,6 +75,9 @@ class Backbone:
             handle.remove()
         features = taken[-1]
         return features.flatten(2).mean(2) if features.ndim == 4 else features
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.name}, {self.num_features} features)"
 
     @cached_property
     def weights_id(self) -> str:
@@ -190,20 +192,13 @@ def _load_state(model: nn.Module, path: Path, name: str) -> None:
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
-        else:
+        else:  # weights_only: a pickle that would run code is refused
             state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state)
-    except (SafetensorError, RuntimeError, TypeError, AttributeError, EOFError, OSError) as error:
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         raise FeatxError(
-            f"Expected {path} to hold a state dict of {name}, but it does not load: "
-            f"{_first_line(error)}"
-        ) from error
-    except Exception as error:  # torch.load raises pickle errors of many types
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise FeatxError(
-            f"Expected {path} to hold a plain state dict of {name}, but it holds other objects, "
-            "which could run code when loaded. Save model.state_dict() instead of the model."
+            f"Expected {path} to hold a state dict of {name}, as torch.save(model.state_dict(), …) "
+            f"writes it, but it does not load: {_first_line(error)}"
         ) from error
 
 
@@ -217,4 +212,4 @@ def _unknown_weights(name: str, weights: object, known: list[str]) -> FeatxError
 
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2]) or type(error).__name__
+    return " ".join(lines[:2])[:300] or type(error).__name__

@@ -42,6 +42,12 @@ class LabelledImages(Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
+    def __repr__(self) -> str:
+        return (
+            f"LabelledImages({len(self)} images of {tuple(self.images.shape[1:])}, "
+            f"{len(self.class_names)} classes)"
+        )
+
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         return self.images[index], int(self.labels[index])
 

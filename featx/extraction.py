@@ -35,6 +35,9 @@ class Features:
     def __len__(self) -> int:
         return len(self.X)
 
+    def __repr__(self) -> str:
+        return f"Features(X {self.X.shape}, {'no labels' if self.y is None else 'with labels'})"
+
 
 def extract(
     backbone: Backbone,

@@ -237,7 +237,7 @@ def evaluate(
         "majority_accuracy": float(np.mean(y_true == majority)),
         "majority_label": _plain(majority),
         "balanced_accuracy": float(recall[present].mean()),
-        "mcc": float(sk.matthews_corrcoef(y_true, y_pred)),
+        "mcc": float(sk.matthews_corrcoef(y_true, y_pred)) if len(seen) > 1 else 0.0,
         "precision": precision.tolist(),
         "recall": recall.tolist(),
         "f1": f1.tolist(),
@@ -338,6 +338,7 @@ def _score_metrics(y_true: np.ndarray, y_score: Any, classes: list, positive: An
             "Expected y_score to hold probabilities: finite, from 0 to 1, each row with the sum 1. "
             "Apply softmax to logits first."
         )
+    score = score / score.sum(1, keepdims=True)  # exactly one, where float32 was only close
     index = {c: i for i, c in enumerate(classes)}
     codes = np.array([index[c] for c in y_true.tolist()])
     result: dict[str, float | None] = {

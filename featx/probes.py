@@ -64,7 +64,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         check_classification_targets(y)
         if len(np.unique(y)) < 2:
             raise FeatxError(
-                f"Expected labels of at least two classes, got one class only: {y[0]!r}. A probe "
+                f"Expected labels of at least two classes, got one class only: {y[0]}. A probe "
                 "learns to tell classes apart."
             )
         self.mean_ = X.mean(0)
@@ -81,15 +81,18 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute the logits ``(N, num_classes)``, or ``(N,)`` for two classes."""
-        return self.model_.decision_function(self._checked(X))
+        X = self._checked(X)
+        return self.model_.decision_function(X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels ``(N,)``."""
-        return self.model_.predict(self._checked(X))
+        X = self._checked(X)
+        return self.model_.predict(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict probabilities ``(N, num_classes)``, in the order of `classes_`."""
-        return self.model_.predict_proba(self._checked(X))
+        X = self._checked(X)
+        return self.model_.predict_proba(X)
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

@@ -1,0 +1,126 @@
+"""The command line and the package's surface, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+import featx
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, **options
+    )
+
+
+def loaded_after(code: str) -> set[str]:
+    done = run("-c", f"{code}\nimport sys, json; print(json.dumps(sorted(sys.modules)))")
+    assert done.returncode == 0, done.stderr
+    return {name.split(".")[0] for name in json.loads(done.stdout.splitlines()[-1])}
+
+
+HEAVY = {
+    "torch",
+    "torchvision",
+    "numpy",
+    "sklearn",
+    "matplotlib",
+    "IPython",
+    "nbgrader",
+    "pydantic",
+}
+
+
+def test_import_is_light():
+    assert not loaded_after("import featx; dir(featx)") & HEAVY
+
+
+def test_help_is_light():
+    assert (
+        not loaded_after(
+            "from featx.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass"
+        )
+        & HEAVY
+    )
+
+
+def test_the_core_loads_without_jupyter():
+    loaded = loaded_after(
+        "import featx; [getattr(featx, n) for n in featx.__all__ if n != 'study']; import featx.demo"
+    )
+    assert not loaded & {"IPython", "ipywidgets", "ipykernel", "nbgrader", "nbformat", "dask"}
+
+
+def test_every_public_name_loads_and_is_documented():
+    for name in featx.__all__:
+        value = getattr(featx, name)
+        assert value.__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'extrakt'"):
+        featx.extrakt  # noqa: B018
+
+
+@pytest.mark.slow
+def test_demo_without_network(offline, tmp_path):
+    done = offline(["-m", "featx", "demo", "--out", tmp_path / "out"], env={"COLUMNS": "120"})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    rows = {
+        name: [float(x) for x in re.findall(r"(0\.\d+) ±", line)]
+        for name in ("pixels", "random weights", "GlyphNet")
+        for line in done.stdout.splitlines()
+        if f"│ {name} " in line
+    }
+    assert len(rows) == 3
+    for pixels, random, glyphnet in zip(*rows.values(), strict=True):
+        assert glyphnet > pixels > random
+    assert "Verdict: good." in done.stdout
+    pictures = sorted((tmp_path / "out").iterdir())
+    assert [p.name for p in pictures] == ["accuracy_over_labels.png", "features_2d.png"]
+    assert all(p.read_bytes()[:4] == b"\x89PNG" and p.stat().st_size > 20_000 for p in pictures)
+    assert all(str(p) in done.stdout for p in pictures)
+
+
+def test_wrong_use_is_one_sentence_and_status_2(tmp_path):
+    (tmp_path / "file").write_text("")
+    cases = [
+        (["demo", "--out", str(tmp_path / "file")], "Choose one with --out DIR"),
+        (["demoo"], "No such command 'demoo'"),
+        (["assignment", "build", "nosuch"], "nosuch"),
+        (["assignment", "check", "practice", "--course-dir", str(tmp_path)], "assignments.toml"),
+    ]
+    for arguments, message in cases:
+        done = run("-m", "featx", *arguments)
+        assert done.returncode == 2, arguments
+        assert message in " ".join(done.stderr.split()), arguments
+        assert "Traceback" not in done.stderr
+
+
+def test_version():
+    assert run("-m", "featx", "--version").stdout == f"featx {featx.__version__}\n"
+
+
+def test_lessons_are_copied_out_but_never_over_a_learners_changes(tmp_path, monkeypatch):
+    from featx import lab
+
+    assert lab.lessons_folder().samefile(lab.Path(lab.__file__).parents[1] / "lessons")
+
+    package = tmp_path / "site" / "featx"
+    (package / "_lessons").mkdir(parents=True)
+    (package / "_lessons" / "00_start_here.ipynb").write_text("new 00")
+    (package / "_lessons" / "01.ipynb").write_text("new 01")
+    monkeypatch.setattr(lab, "__file__", str(package / "lab.py"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "01.ipynb").write_text("my notes")
+    assert lab.lessons_folder(mine) == mine
+    assert (mine / "00_start_here.ipynb").read_text() == "new 00"
+    assert (mine / "01.ipynb").read_text() == "my notes"
+
+    monkeypatch.setattr(lab, "__file__", str(tmp_path / "empty" / "featx" / "lab.py"))
+    with pytest.raises(featx.FeatxError, match="found neither"):
+        lab.lessons_folder(mine)

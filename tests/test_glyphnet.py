@@ -1,0 +1,154 @@
+"""GlyphNet: what its weights are worth, and that no digit went into them."""
+
+from __future__ import annotations
+
+import re
+import string
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.ft2font import FT2Font
+from safetensors import safe_open
+
+import featx
+from featx import glyphnet
+from featx.glyphnet import glyphs
+from featx.glyphnet.model import CLASSES
+from featx.glyphnet.pretrain import pretrain, save
+
+DUE = {1: 0.81, 5: 0.925, 10: 0.955}
+
+
+def test_few_labels_are_enough(digits, glyphnet_features):
+    X, y = glyphnet_features.X, glyphnet_features.y
+    glyph = featx.few_label_accuracy(X, y, shots=tuple(DUE), seeds=range(5)).mean
+    pixels = featx.few_label_accuracy(digits.images.flatten(1).numpy(), y, shots=tuple(DUE)).mean
+    assert (glyph >= list(DUE.values())).all(), glyph
+    assert (glyph > pixels + 0.04).all(), (glyph, pixels)
+
+
+def test_the_result_does_not_hang_on_five_lucky_seeds(glyphnet_features):
+    X, y = glyphnet_features.X, glyphnet_features.y
+    glyph = featx.few_label_accuracy(X, y, shots=tuple(DUE), seeds=range(100, 120)).mean
+    assert (glyph >= list(DUE.values())).all(), glyph
+
+
+def test_model_card_states_what_is_measured(glyphnet_features):
+    card = glyphnet.MODEL_CARD.read_text()
+    X, y = glyphnet_features.X, glyphnet_features.y
+    measured = featx.few_label_accuracy(X, y, shots=tuple(DUE), seeds=range(5)).mean
+    row = re.search(r"\| \*\*GlyphNet\*\* \|(.*)\|", card)
+    assert row, "the card has a row for GlyphNet"
+    stated = [float(cell) for cell in re.findall(r"\d\.\d+", row.group(1))]
+    assert stated == pytest.approx(measured.tolist(), abs=0.002)
+    with safe_open(glyphnet.WEIGHTS_FILE, "pt") as file:
+        for name, fact in file.metadata().items():
+            assert f"| {name} | {fact} |" in card
+
+
+def test_weights_are_small_and_fit():
+    assert glyphnet.WEIGHTS_FILE.stat().st_size <= 4_000_000
+    model = featx.load_backbone("glyphnet").model
+    names = [name for name, _ in model.named_children()]
+    stages = [name for name in names if name.startswith("layer")]
+    assert names[0] == "conv1"
+    assert names[-2:] == ["avgpool", "fc"]
+    assert stages == ["layer1", "layer2", "layer3", "layer4"]
+
+
+def test_head_reads_upright_letters():
+    backbone = featx.load_backbone("glyphnet")
+    images, labels = glyphs.Augment(*glyphs.render_letters(), seed=99).batch(1000, turned=False)
+    with torch.inference_mode():
+        scores = backbone.model(backbone.preprocess(images.clamp(0, 1)))
+    assert (scores.argmax(1) == labels).float().mean() > 0.6  # c and C, l and I look the same
+
+
+@pytest.mark.parametrize("font", glyphs.letter_fonts(), ids=lambda font: font.stem)
+def test_no_digit_is_among_the_training_glyphs(font):
+    face = FT2Font(font)
+    index = face.get_charmap()
+    drawn = dict(glyphs.letters_of(font))
+    assert set(drawn.values()) == set(CLASSES) == set(string.ascii_letters)
+    # by character: none of them is a digit, or counts as one, in any script
+    assert not [c for c in drawn if c.isdigit() or c.isnumeric()]
+    # by the font's own names: each plain letter's glyph is called by that letter
+    assert all(face.get_glyph_name(index[ord(c)]) == c for c in drawn if c in CLASSES)
+    # by glyph: none is shared with a character that is a digit
+    digits = {glyph for code, glyph in index.items() if chr(code).isnumeric()}
+    assert digits
+    assert not digits & {index[ord(c)] for c in drawn}
+    # by picture: none looks the same as one of the font's digits, dot by dot
+    as_digit = {glyphs.render(font, digit).tobytes() for digit in string.digits}
+    assert not as_digit & {glyphs.render(font, c).tobytes() for c in drawn}
+
+
+def test_training_images_are_those_renderings_and_no_others():
+    images, labels = glyphs.render_letters()
+    rendered = {
+        glyphs.render(font, character).tobytes()
+        for font in glyphs.letter_fonts()
+        for character, _ in glyphs.letters_of(font)
+    }
+    assert {image.numpy().tobytes() for image in images} == rendered
+    assert len(images) > 2000
+    assert labels.unique().tolist() == list(range(len(CLASSES)))
+
+
+def test_handwritten_digits_are_not_among_the_training_images(digits):
+    """Not even close: no digit's nearest training image is the digit itself."""
+    images, _ = glyphs.render_letters()
+    coarse = torch.nn.functional.avg_pool2d(images[:, None].float(), 8).flatten(1) / 255
+    distance = torch.cdist(digits.images.flatten(1) / 255, coarse)
+    assert distance.min() > 0.5
+
+
+def test_augmentation_follows_its_seed():
+    letters = glyphs.render_letters()
+    same, again = (glyphs.Augment(*letters, seed=3).batch(16) for _ in range(2))
+    other = glyphs.Augment(*letters, seed=4).batch(16)
+    assert torch.equal(same[0], again[0])
+    assert torch.equal(same[1], again[1])
+    assert not torch.equal(same[0], other[0])
+    assert same[0].shape == (16, 1, 32, 32)
+    assert same[1].max() >= len(CLASSES)  # some are turned
+
+
+def test_a_quarter_turn_turns_the_image():
+    letters = glyphs.Augment(*glyphs.render_letters(), seed=0)
+    still = torch.zeros(1, 1, 64, 64)
+    still[..., :20, 28:36] = 1  # a bar at the top
+    turned = letters._sample(still, torch.tensor([1]))[0, 0]
+    rows, columns = torch.nonzero(turned > 0.5).float().mean(0)
+    assert abs(rows - 16) < 6, "neither up nor down"
+    assert abs(columns - 16) > 6, "but at one side"
+
+
+@pytest.mark.slow
+def test_pretraining_is_reproducible_and_learns(tmp_path):
+    models = [pretrain(steps=4, seed=1, progress=False)[0] for _ in range(2)]
+    for name, tensor in models[0].state_dict().items():
+        assert torch.equal(tensor, models[1].state_dict()[name]), name
+    fresh = glyphnet.GlyphNet()
+    assert not torch.equal(models[0].conv1.weight, fresh.conv1.weight)
+    save(models[0], tmp_path / "weights.safetensors", seed=1)
+    loaded = featx.load_backbone("glyphnet", weights=tmp_path / "weights.safetensors").model
+    assert torch.allclose(loaded.fc.weight, models[0].fc.weight, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "shape", [(8, 8), (5, 8, 8), (1, 8, 8), (3, 20, 30), (5, 1, 64, 64), (5, 3, 9, 9)]
+)
+def test_preprocess_takes_any_image(shape):
+    as_bytes = torch.randint(0, 256, shape, dtype=torch.uint8)
+    x = glyphnet.preprocess(as_bytes)
+    assert x.shape[-3:] == (1, 32, 32)
+    assert x.shape[:-3] == (() if len(shape) == 2 or shape[0] in (1, 3) else (5,))
+    assert torch.allclose(x, glyphnet.preprocess(as_bytes / 255), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 2, 8, 8), (2, 8, 8, 3), (1, 1, 1, 8, 8), (2, 1, 0, 8)])
+def test_preprocess_names_a_wrong_shape(shape):
+    with pytest.raises(featx.FeatxError, match=re.escape(f"got the shape {tuple(shape)}")):
+        glyphnet.preprocess(np.zeros(shape, dtype=np.float32))
