@@ -1,0 +1,1 @@
+"""The teacher's side: assignments are built, checked for drift, and marked."""

@@ -1,0 +1,269 @@
+"""Coding exercises: one module each beside this one, found by its name.
+
+The exercise ``freeze-all-but-head`` lives in ``freeze_all_but_head.py`` as the constant ``EXERCISE``.
+Its reference solution and its mutants (wrong solutions, one for each common mistake) are ordinary
+functions; their source is what learners, notebooks and tests get to see.
+
+Checking is split in two. `Exercise.observe` runs where the learner's code lives and returns plain
+data. `Exercise.judge` turns that data into a `Verdict` and never meets the learner's code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import linecache
+import re
+import textwrap
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from types import CodeType
+from typing import Any
+
+import torch
+
+from featx.errors import FeatxError, close_matches
+from featx.study.verdicts import Verdict
+
+__all__ = ["SETUP", "STUB", "Exercise", "list_exercises", "load_exercise"]
+
+#: What every exercise may take for granted: the first code cell of an assignment.
+SETUP = "import torch\nimport torchvision\nfrom torch import nn"
+
+#: Stands in a starter where the learner's code goes (nbgrader's ``code_stub``).
+STUB = "# YOUR ANSWER HERE"
+
+_REGION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?^ *### END SOLUTION$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False)
+class Exercise:
+    """A function to write, and everything around it.
+
+    Attributes
+    ----------
+    id, lesson, title, prompt
+        The id has the words of the module's name, with hyphens. The prompt is Markdown.
+    points : int
+        What it is worth unless an assignment says otherwise.
+    hints : tuple of str
+        At least two, each a further step on the way.
+    reference : callable
+        The solution. What stands between ``### BEGIN SOLUTION`` and ``### END SOLUTION`` is the
+        learner's part; its name is the name of the learner's function.
+    mutants : dict
+        Code of a misconception -> a wrong solution that comes from it.
+    visible_test : str
+        Asserts that the learner sees and may run.
+    observer : callable
+        ``(function, seed) -> dict`` of plain data: calls the learner's function and measures.
+    judger : callable
+        ``(observation, seed) -> Verdict``: knows what was to be expected.
+    """
+
+    id: str
+    lesson: int
+    title: str
+    prompt: str
+    points: int
+    hints: tuple[str, ...]
+    reference: Callable[..., Any]
+    mutants: Mapping[str, Callable[..., Any]]
+    visible_test: str
+    observer: Callable[[Callable[..., Any], int], dict[str, Any]]
+    judger: Callable[[dict[str, Any], int], Verdict]
+
+    @property
+    def entry(self) -> str:
+        """The name of the function that the learner writes."""
+        return self.reference.__name__
+
+    @property
+    def marked_solution(self) -> str:
+        """The source of the reference, with the marks around the learner's part."""
+        return _source(self.reference, self.entry)
+
+    @property
+    def solution(self) -> str:
+        """The source of the reference, for the learner's eyes."""
+        return re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", self.marked_solution, flags=re.M)
+
+    @property
+    def starter(self) -> str:
+        """What the learner starts from: the reference without the learner's part."""
+        return _REGION.sub(rf"\1{STUB}", self.marked_solution)
+
+    def mutant(self, misconception: str) -> str:
+        """Return the source of the wrong solution that comes from a misconception."""
+        return _source(self.mutants[misconception], self.entry)
+
+    def observe(self, namespace: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+        """Run the learner's function and measure what it does. It never raises.
+
+        Parameters
+        ----------
+        namespace
+            Where the learner's code lives, such as ``globals()``.
+        seed
+            Decides the inputs.
+
+        Returns
+        -------
+        dict
+            Plain data only (numbers, strings, booleans, lists, dicts): it survives JSON.
+        """
+        function = namespace.get(self.entry)
+        if function is None:
+            return {"missing": f"there is no function named `{self.entry}`"}
+        if not callable(function):
+            return {"missing": f"`{self.entry}` is a {type(function).__name__}, not a function"}
+        if _same_code(getattr(function, "__code__", None), self.starter):
+            return {"untouched": True}
+        # Warnings are no mistakes, and anything on stderr would cost all marks in nbgrader.
+        with (
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(action="ignore"),
+            torch.random.fork_rng(devices=[]),
+        ):
+            torch.manual_seed(seed)
+            try:
+                return self.observer(function, seed)
+            except NotImplementedError:
+                return {"untouched": True}
+            except (Exception, SystemExit) as error:
+                return {"error": _describe(error, function)}
+
+    def judge(self, observation: Mapping[str, Any], seed: int = 0) -> Verdict:
+        """Turn an observation into a verdict, without the learner's code.
+
+        Parameters
+        ----------
+        observation
+            What `observe` returned for the same `seed`.
+        seed
+            Decides the inputs.
+
+        Returns
+        -------
+        Verdict
+            Status, score and message.
+        """
+        if "untouched" in observation:
+            return Verdict("not_attempted", 0.0, f"Write `{self.entry}`, then check it again.")
+        if "missing" in observation:
+            return Verdict(
+                "not_attempted",
+                0.0,
+                f"Expected a function `{self.entry}`, but {observation['missing']}. "
+                "Run the cell that defines it, and keep its name.",
+            )
+        if "error" in observation:
+            return Verdict("error", 0.0, _error_message(self.entry, observation["error"]))
+        return self.judger(dict(observation), seed)
+
+
+def _source(function: Callable[..., Any], name: str) -> str:
+    source = textwrap.dedent(inspect.getsource(function)).rstrip()
+    return re.sub(r"^def \w+\(", f"def {name}(", source, count=1)
+
+
+def _same_code(code: CodeType | None, starter: str) -> bool:
+    """Tell whether a function is still the starter, whatever its comments and blank lines."""
+    if code is None:
+        return False
+    compiled = compile(starter, "<starter>", "exec", dont_inherit=True)
+    given = next(c for c in compiled.co_consts if isinstance(c, CodeType))
+    return (code.co_code, code.co_names, code.co_consts) == (
+        given.co_code,
+        given.co_names,
+        given.co_consts,
+    )
+
+
+def _describe(error: BaseException, function: Callable[..., Any]) -> dict[str, Any]:
+    """Describe an error with the last line of the learner's own code that led to it."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0) if frames else ""
+    text = (str(error).strip().splitlines() or [""])[0]
+    return {
+        "type": type(error).__name__,
+        "text": text[:300],
+        "line": line.strip(),
+        "number": frames[-1].lineno if frames else None,
+    }
+
+
+def _error_message(entry: str, error: Mapping[str, Any]) -> str:
+    said = f"`{error['type']}`" + (f": {error['text']}" if error["text"] else "")
+    if error["number"] is None:
+        return (
+            f"What `{entry}` returned or changed could not be used: {said}. "
+            "Run the visible test and look at the result step by step."
+        )
+    line = f": `{error['line']}`" if error["line"] else ""
+    return f"`{entry}` stopped in line {error['number']}{line} with {said}."
+
+
+def list_exercises(lesson: int | None = None) -> list[str]:
+    """Name the exercises of one lesson, or all.
+
+    Parameters
+    ----------
+    lesson
+        Number of the lesson; None for all.
+
+    Returns
+    -------
+    list of str
+        Their ids, in order of lesson and id.
+
+    Examples
+    --------
+    >>> "freeze-all-but-head" in list_exercises(lesson=3)
+    True
+    """
+    found = [load_exercise(exercise_id) for exercise_id in _ids()]
+    found.sort(key=lambda exercise: (exercise.lesson, exercise.id))
+    return [e.id for e in found if lesson is None or e.lesson == lesson]
+
+
+def load_exercise(exercise_id: str) -> Exercise:
+    """Load an exercise by its id.
+
+    Parameters
+    ----------
+    exercise_id
+        Such as ``"freeze-all-but-head"``; `list_exercises` names all.
+
+    Returns
+    -------
+    Exercise
+        The exercise.
+
+    Raises
+    ------
+    FeatxError
+        When there is no such exercise.
+
+    Examples
+    --------
+    >>> print(load_exercise("freeze-all-but-head").entry)
+    freeze_all_but_head
+    """
+    if exercise_id not in _ids():
+        raise FeatxError(
+            f"Expected the id of an exercise, got {exercise_id!r}. "
+            f"{close_matches(str(exercise_id), _ids())}"
+        )
+    return import_module(f"{__name__}.{exercise_id.replace('-', '_')}").EXERCISE
+
+
+def _ids() -> list[str]:
+    names = (module.name for module in iter_modules(__path__))
+    return [name.replace("_", "-") for name in names if not name.startswith("_")]

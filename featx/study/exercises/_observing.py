@@ -1,0 +1,75 @@
+"""Measures that exercises share. Everything returned here is plain data."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+__all__ = ["count_steps", "describe", "fingerprints", "groups_of", "stages_of", "trainable"]
+
+
+def fingerprints(model: nn.Module) -> dict[str, str]:
+    """Return name -> content hash of each parameter and buffer."""
+    return {
+        name: hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()[:16]
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def trainable(model: nn.Module) -> list[str]:
+    """Name the parameters that require gradients."""
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def stages_of(names: list[str]) -> list[str]:
+    """Reduce names of parameters to their stages: ``layer4.0.conv1.weight`` -> ``layer4``."""
+    return list(dict.fromkeys(name.split(".")[0] for name in names))
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """Describe a returned value: its type, and its shape when it is a tensor."""
+    shape = list(value.shape) if isinstance(value, torch.Tensor) else None
+    return {"type": type(value).__name__, "shape": shape}
+
+
+def groups_of(optimizer: Any, model: nn.Module) -> list[dict[str, Any]] | None:
+    """Describe an optimizer's parameter groups, or return None when it is no optimizer.
+
+    Each group has its ``lr``, the ``names`` of the model's parameters in it, and how many
+    ``strangers`` it holds: parameters that are not, or no longer, part of the model.
+    """
+    if not isinstance(optimizer, Optimizer):
+        return None
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [
+        {
+            "lr": float(group["lr"]),
+            "momentum": float(group.get("momentum", 0.0)),
+            "names": [names[id(p)] for p in group["params"] if id(p) in names],
+            "strangers": sum(id(p) not in names for p in group["params"]),
+        }
+        for group in optimizer.param_groups
+    ]
+
+
+@contextlib.contextmanager
+def count_steps() -> Iterator[Callable[[], int]]:
+    """Count the steps inside the block with which any optimizer moved a parameter."""
+    steps = 0
+
+    def count(optimizer: Optimizer, *_: Any) -> None:
+        nonlocal steps
+        steps += any(p.grad is not None for g in optimizer.param_groups for p in g["params"])
+
+    handle = register_optimizer_step_post_hook(count)
+    try:
+        yield lambda: steps
+    finally:
+        handle.remove()

@@ -1,0 +1,170 @@
+"""Exercise: an Identity head turns a classifier into a feature extractor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from featx.study.exercises import Exercise
+from featx.study.exercises._observing import describe
+from featx.study.verdicts import Check, Verdict, weigh
+
+
+def remove_head(model: nn.Module) -> int:
+    """Make `model(images)` return features (N, num_features); return num_features.
+
+    `model` is a torchvision ResNet of any size; change it in place.
+    """
+    ### BEGIN SOLUTION
+    num_features = model.fc.in_features
+    model.fc = nn.Identity()
+    return num_features
+    ### END SOLUTION
+
+
+def head_still_on(model: nn.Module) -> int:
+    return model.fc.out_features
+
+
+def batch_for_features(model: nn.Module) -> int:
+    model.fc = nn.Identity()
+    return model.eval()(torch.zeros(4, 3, 224, 224)).shape[0]
+
+
+def size_of_resnet50(model: nn.Module) -> int:
+    model.fc = nn.Identity()
+    return 2048
+
+
+def size_of_resnet18(model: nn.Module) -> int:
+    model.fc = nn.Identity()
+    return 512
+
+
+def pooling_removed(model: nn.Module) -> int:
+    num_features = model.fc.in_features
+    model.avgpool = nn.Identity()
+    model.fc = nn.Identity()
+    return num_features
+
+
+def observe(function: Any, seed: int) -> dict[str, Any]:
+    # The second network has the wide blocks, and so the feature size, of a resnet50.
+    models = {
+        "narrow": (torchvision.models.resnet18(weights=None), torch.rand(4, 3, 224, 224)),
+        "wide": (ResNet(Bottleneck, [1, 1, 1, 1]), torch.rand(4, 3, 32, 32)),
+    }
+    seen = {}
+    for name, (model, images) in models.items():
+        returned = function(model)
+        with torch.no_grad():
+            output = model.eval()(images)
+        seen[name] = {
+            "returned": describe(returned),
+            "size": int(returned) if isinstance(returned, int) else None,
+            "output": describe(output),
+        }
+    return seen
+
+
+def judge(seen: dict[str, Any], seed: int) -> Verdict:
+    narrow, wide = seen["narrow"], seen["wide"]
+    shape, size = narrow["output"]["shape"] or [], narrow["size"]
+    pools = shape == [4, 512] and wide["output"]["shape"] == [4, 2048]
+    says = f"`{size}`" if size is not None else f"a {narrow['returned']['type']}"
+    return weigh(
+        [
+            Check(
+                shape != [4, 1000],
+                0,
+                "head-still-on",
+                "The output of resnet18 is still `(4, 1000)`: the head is on, and these are class "
+                "scores for ImageNet. Put `nn.Identity()` in the place of `model.fc`.",
+            ),
+            Check(
+                not shape or shape[-1] != 512 * 49,
+                0,
+                "pooling-removed",
+                "The output has 25088 numbers for each image, 512 x 7 x 7: the pooling went with the "
+                "head. Features are pooled: keep `avgpool` and take off `fc` only.",
+            ),
+            Check(
+                pools,
+                2,
+                "not-features",
+                f"For 4 images resnet18 now returns the shape {tuple(shape)}. Expected one row for "
+                "each image and one column for each number that `fc` took in.",
+                right="`model(images)` gives the features",
+            ),
+            Check(
+                size != 4,
+                0,
+                "batch-for-features",
+                "You returned 4, the number of images in a batch. The first dimension counts images, "
+                "the second counts features: the feature size does not depend on the batch.",
+            ),
+            Check(
+                size != 2048,
+                0,
+                "size-of-resnet50",
+                "You returned 2048 for resnet18: that is the feature size of resnet50, whose blocks "
+                "widen at the end. Ask the head that you take off: how many numbers did it take in?",
+            ),
+            Check(
+                pools and size == 512,
+                1,
+                "wrong-feature-size",
+                f"For resnet18 you returned {says}. Expected the number of features of one image, "
+                "which is what `model.fc` takes in.",
+                right="the feature size of resnet18 is right",
+            ),
+            Check(
+                pools and wide["size"] == 2048 and size == 512,
+                1,
+                "size-is-fixed",
+                f"For a ResNet with wide blocks you returned `{wide['size']}`, but its features have "
+                "another size. Read it from the head before you take it off; do not write a number.",
+            ),
+        ],
+        praise="The head is off: 4 images give `(4, 512)` with resnet18, and your function reads the "
+        "size from the model, so it is right for 2048 as well.",
+    )
+
+
+EXERCISE = Exercise(
+    id="identity-head-features",
+    lesson=4,
+    title="Take the head off",
+    points=4,
+    prompt="""
+Write `remove_head(model)` for any torchvision ResNet. Change the model in place so that `model(images)`
+returns features: for a `resnet18` and images `(4, 3, 224, 224)` that is `(4, 512)`. Return the number of
+features of one image, which is not the same for every ResNet.
+""".strip(),
+    hints=(
+        "Which layer of a ResNet turns features into class scores?",
+        "`nn.Identity()` hands on what comes in. Where would you put it?",
+        "An `nn.Linear` knows how many numbers it takes in: `in_features`. When must you read it?",
+    ),
+    reference=remove_head,
+    mutants={
+        "head-still-on": head_still_on,
+        "batch-for-features": batch_for_features,
+        "size-of-resnet50": size_of_resnet50,
+        "size-is-fixed": size_of_resnet18,
+        "pooling-removed": pooling_removed,
+    },
+    visible_test="""
+model = torchvision.models.resnet18(weights=None)
+num_features = remove_head(model)
+assert num_features is not None, "remove_head returned nothing yet"
+features = model.eval()(torch.rand(4, 3, 224, 224))
+assert features.ndim == 2, f"expected (images, features), got {tuple(features.shape)}"
+""".strip(),
+    observer=observe,
+    judger=judge,
+)

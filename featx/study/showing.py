@@ -1,0 +1,79 @@
+"""Show text: as HTML in a notebook, as plain text anywhere else."""
+
+from __future__ import annotations
+
+import html
+import re
+import sys
+from importlib.util import find_spec
+
+from featx.study.verdicts import Verdict
+
+__all__ = ["can_show_widgets", "in_notebook", "show", "show_verdict", "to_html", "verdict_html"]
+
+# The symbol and the words of the headline carry the status; the colour of the edge only repeats it.
+_EDGES = {
+    "correct": "#1a7f37",
+    "partial": "#9a6700",
+    "wrong": "#b35900",
+    "error": "#b35900",
+    "not_attempted": "#57606a",
+}
+
+
+def in_notebook() -> bool:
+    """Tell whether a Jupyter kernel runs this code, without importing IPython for it."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def can_show_widgets() -> bool:
+    """Tell whether ipywidgets can show here."""
+    return in_notebook() and find_spec("ipywidgets") is not None
+
+
+def to_html(text: str) -> str:
+    """Turn plain text with code in backquotes into HTML; everything else is escaped.
+
+    Examples
+    --------
+    >>> to_html("Call `f(x<1)`.")
+    'Call <code>f(x&lt;1)</code>.'
+    """
+    escaped = html.escape(text.strip(), quote=False)
+    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
+    return code.replace("\n\n", "<br><br>").replace("\n", "<br>")
+
+
+def verdict_html(verdict: Verdict) -> str:
+    """Draw a verdict as a box; a screen reader speaks it when it appears."""
+    return (
+        f'<div role="alert" style="border-left: 4px solid {_EDGES[verdict.status]}; '
+        f'padding: 0.4em 0.8em; margin: 0.4em 0"><strong>{html.escape(verdict.headline)}</strong>'
+        f"<br>{to_html(verdict.message)}</div>"
+    )
+
+
+def show(text: str, markup: str | None = None) -> None:
+    """Show a text; in a notebook as HTML.
+
+    Parameters
+    ----------
+    text
+        Plain text, code in backquotes.
+    markup
+        The HTML for a notebook; made from `text` when there is none.
+    """
+    if not in_notebook():
+        print(text)
+        return
+    from IPython.display import HTML, display
+
+    display(HTML(markup or f"<div>{to_html(text)}</div>"))
+
+
+def show_verdict(verdict: Verdict) -> Verdict:
+    """Show a verdict and return it."""
+    show(str(verdict), verdict_html(verdict))
+    return verdict
