@@ -1,0 +1,114 @@
+"""Assignments: what is in the repository is what would be built, and faults are named."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from featx.errors import FeatxError
+from featx.grading.assignments import (
+    build_assignment,
+    check_assignment,
+    list_assignments,
+    load_assignment,
+)
+from featx.study.exercises import STUB
+
+COURSE = Path(__file__).parents[2] / "autograders"
+
+
+@pytest.fixture
+def course(tmp_path: Path) -> Path:
+    (tmp_path / "assignments.toml").write_bytes((COURSE / "assignments.toml").read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", list_assignments(COURSE))
+def test_no_notebook_has_drifted(name: str) -> None:
+    assert check_assignment(name, COURSE) is True
+
+
+def test_building_twice_gives_the_same_bytes(course: Path) -> None:
+    first = build_assignment("practice", course).read_bytes()
+    assert build_assignment("practice", course).read_bytes() == first
+    assert check_assignment("practice", course) is True
+
+
+def test_drift_is_found(course: Path) -> None:
+    path = build_assignment("practice", course)
+    path.write_text(path.read_text().replace("points=4", "points=5", 1))
+    with pytest.raises(FeatxError, match=r"has drifted .* featx assignment build practice"):
+        check_assignment("practice", course)
+
+
+def test_a_missing_notebook_is_found(course: Path) -> None:
+    with pytest.raises(FeatxError, match="there is none yet"):
+        check_assignment("practice", course)
+
+
+def test_the_notebook_is_valid_and_has_no_outputs() -> None:
+    notebook = nbformat.read(COURSE / "source/practice/practice.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    ids = [cell.metadata.nbgrader.grade_id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert not cell.outputs
+            assert cell.execution_count is None
+            ast.parse(cell.source)
+
+
+def test_each_problem_is_asked_as_a_question_and_as_code() -> None:
+    items = load_assignment("practice", COURSE).items
+    assert sum(item.question is not None for item in items) == 5
+    assert sum(item.exercise is not None for item in items) == 5
+
+
+def test_the_stub_is_the_one_that_nbgrader_sets() -> None:
+    config = (COURSE / "nbgrader_config.py").read_text()
+    assert re.search(r'code_stub = \{"python": "(.*)"\}', config).group(1) == STUB  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("", "Expected the name of an assignment, got 'ps'."),
+        ("[ps", "expected TOML, but it does not parse"),
+        ('[ps]\ntitle = "T"\nminutes = 5\nitems = []', "ps.items: Tuple should have at least 1"),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\nitems = [{ points = 1 }]',
+            "ps.items.0: expected either a question or an exercise",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\nitems = [{ question = "freeze-order", points = 0 }]',
+            "ps.items.0.points: Input should be greater than 0",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\nitems = [{ question = "freeze-ordr", points = 1 }]',
+            "Expected the id of a question, got 'freeze-ordr'. Close matches: freeze-order",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\nitems = [{ exercise = "unfreeze", points = 1 }]',
+            "Expected the id of an exercise, got 'unfreeze'.",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\nitems = [{ question = "freeze-order", points = 1 }, '
+            '{ question = "freeze-order", points = 2 }]',
+            "expected each item once, but freeze-order came twice",
+        ),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, toml: str, said: str) -> None:
+    (tmp_path / "assignments.toml").write_text(toml)
+    with pytest.raises(FeatxError) as caught:
+        load_assignment("ps", tmp_path)
+    assert said in str(caught.value)
+
+
+def test_a_folder_that_is_no_course(tmp_path: Path) -> None:
+    with pytest.raises(FeatxError, match=r"Expected a course with assignments.toml"):
+        list_assignments(tmp_path)

@@ -1,0 +1,220 @@
+"""Exercises: the starter is not attempted, the reference earns all, every mutant is found out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from featx.errors import FeatxError
+from featx.study.exercises import SETUP, STUB, list_exercises, load_exercise
+from featx.study.verdicts import Verdict
+
+EXERCISES = [load_exercise(exercise_id) for exercise_id in list_exercises()]
+MUTANTS = [(exercise, code) for exercise in EXERCISES for code in exercise.mutants]
+
+per_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
+
+
+def namespace_of(source: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    exec(SETUP, namespace)
+    exec(compile(source, "<cell>", "exec"), namespace)
+    return namespace
+
+
+def judged(exercise, source: str, seed: int = 1) -> Verdict:
+    """Observe where the code lives, send the observation through JSON, and judge it."""
+    observation = json.dumps(exercise.observe(namespace_of(source), seed), allow_nan=False)
+    return exercise.judge(json.loads(observation), seed)
+
+
+def test_the_practice_tasks_are_there() -> None:
+    assert {
+        "pretrained-features",
+        "freeze-all-but-head",
+        "identity-head-features",
+        "train-only-the-head",
+        "unfreeze-deeper",
+    } <= set(list_exercises())
+
+
+@per_exercise
+def test_form(exercise) -> None:
+    assert load_exercise(exercise.id) is exercise
+    assert len(exercise.hints) >= 2
+    assert len(exercise.mutants) >= 4
+    assert STUB in exercise.starter
+    assert "SOLUTION" not in exercise.solution
+    assert exercise.starter.startswith(f"def {exercise.entry}(")
+    assert f"{exercise.entry}(" in exercise.visible_test
+
+
+@per_exercise
+def test_starter_is_not_attempted(exercise) -> None:
+    verdict = judged(exercise, exercise.starter)
+    assert (verdict.status, verdict.score) == ("not_attempted", 0.0)
+
+
+@per_exercise
+def test_starter_with_a_comment_is_still_not_attempted(exercise) -> None:
+    source = exercise.starter.replace(STUB, "# I do not know yet\n\n")
+    assert judged(exercise, source).status == "not_attempted"
+
+
+@per_exercise
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_reference_earns_all_points(exercise, seed: int) -> None:
+    verdict = judged(exercise, exercise.solution, seed)
+    assert (verdict.status, verdict.score) == ("correct", 1.0), verdict.message
+
+
+@per_exercise
+def test_reference_passes_the_visible_test_and_the_starter_does_not(exercise) -> None:
+    exec(exercise.visible_test, namespace_of(exercise.solution))
+    with pytest.raises((AssertionError, AttributeError)):
+        exec(exercise.visible_test, namespace_of(exercise.starter))
+
+
+@pytest.mark.parametrize(
+    ("exercise", "code"), MUTANTS, ids=[f"{e.id}-{code}" for e, code in MUTANTS]
+)
+def test_mutant_loses_and_is_named(exercise, code: str) -> None:
+    verdict = judged(exercise, exercise.mutant(code))
+    assert verdict.status in ("partial", "wrong")
+    assert verdict.score < 1
+    assert verdict.misconception == code, verdict.message
+
+
+@per_exercise
+def test_mutants_have_messages_of_their_own(exercise) -> None:
+    messages = {
+        judged(exercise, exercise.mutant(code)).message.split("\n")[0] for code in exercise.mutants
+    }
+    assert len(messages) == len(exercise.mutants)
+
+
+@per_exercise
+@pytest.mark.parametrize("returned", ["None", "args[0]", "'text'", "0"])
+def test_doing_nothing_earns_nothing(exercise, returned: str) -> None:
+    verdict = judged(exercise, f"def {exercise.entry}(*args, **kwargs): return {returned}")
+    assert verdict.score == 0
+    assert verdict.status in ("wrong", "error")
+
+
+@per_exercise
+def test_an_error_is_explained_with_the_learners_line(exercise) -> None:
+    source = f"def {exercise.entry}(*args):\n    return missing_name"
+    verdict = judged(exercise, source)
+    assert (verdict.status, verdict.score) == ("error", 0.0)
+    assert "stopped in line 2" in verdict.message
+    assert "`NameError`: name 'missing_name' is not defined" in verdict.message
+    assert "featx" not in verdict.message
+
+
+@pytest.mark.parametrize(
+    "statement", ["raise SystemExit(3)", "raise ValueError", "assert False, 'no'"]
+)
+def test_whatever_is_raised_becomes_a_verdict(statement: str) -> None:
+    exercise = load_exercise("freeze-all-but-head")
+    verdict = judged(exercise, f"def freeze_all_but_head(model, num_classes):\n    {statement}")
+    assert verdict.status == "error"
+
+
+def test_not_implemented_is_not_attempted() -> None:
+    exercise = load_exercise("freeze-all-but-head")
+    source = "def freeze_all_but_head(model, num_classes):\n    raise NotImplementedError"
+    assert judged(exercise, source).status == "not_attempted"
+
+
+def test_a_broken_result_is_explained() -> None:
+    exercise = load_exercise("identity-head-features")
+    source = "def remove_head(model):\n    model.conv1 = None\n    return 512"
+    verdict = judged(exercise, source)
+    assert verdict.status == "error"
+    assert "could not be used" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("namespace", "said"),
+    [
+        ({}, "there is no function named `freeze_all_but_head`"),
+        ({"freeze_all_but_head": 3}, "`freeze_all_but_head` is a int, not a function"),
+    ],
+)
+def test_a_missing_function_is_named(namespace: dict, said: str) -> None:
+    exercise = load_exercise("freeze-all-but-head")
+    verdict = exercise.judge(exercise.observe(namespace))
+    assert (verdict.status, verdict.score) == ("not_attempted", 0.0)
+    assert said in verdict.message
+
+
+def test_warnings_and_stderr_cost_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    exercise = load_exercise("unfreeze-deeper")
+    noisy = (
+        "    import sys, warnings\n    warnings.warn('careful')\n    print('!', file=sys.stderr)\n"
+    )
+    body = exercise.solution.index('"""\n    for') + 4
+    verdict = judged(exercise, exercise.solution[:body] + noisy + exercise.solution[body:])
+    assert verdict.status == "correct"
+    assert capsys.readouterr().err == ""
+
+
+def test_global_random_state_is_left_alone() -> None:
+    import torch
+
+    exercise = load_exercise("unfreeze-deeper")
+    before = torch.get_rng_state()
+    exercise.observe(namespace_of(exercise.solution), seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # a hook instead of Identity
+        """
+    taken = []
+    handle = model.fc.register_forward_pre_hook(lambda module, args: taken.append(args[0]))
+    with torch.inference_mode():
+        model.eval()(images)
+    handle.remove()
+    return taken[0]""",
+        # the layers without the head
+        """
+    layers = [layer for name, layer in model.named_children() if name != "fc"]
+    return torch.flatten(nn.Sequential(*layers).eval()(images), 1).detach()""",
+        # Identity, left in place
+        """
+    model.fc = nn.Identity()
+    return model.eval()(images)""",
+    ],
+)
+def test_other_ways_to_take_features_are_right_too(body: str) -> None:
+    exercise = load_exercise("pretrained-features")
+    assert judged(exercise, f"def features_of(model, images):{body}").status == "correct"
+
+
+def test_featx_itself_solves_the_freezing_tasks() -> None:
+    source = """
+import featx
+def freeze_all_but_head(model, num_classes):
+    featx.freeze(model, except_=())
+    return featx.replace_head(model, num_classes)
+"""
+    assert judged(load_exercise("freeze-all-but-head"), source).status == "correct"
+
+
+def test_clearing_the_gradients_after_the_step_is_right_too() -> None:
+    """A loop that clears the gradients after its step is as right as one that keeps them."""
+    exercise = load_exercise("train-only-the-head")
+    source = exercise.solution.replace(
+        "    optimizer.step()\n", "    optimizer.step()\n    optimizer.zero_grad()\n"
+    )
+    assert judged(exercise, source).status == "correct"
+
+
+def test_unknown_exercise_lists_close_matches() -> None:
+    with pytest.raises(FeatxError, match="Close matches: freeze-all-but-head"):
+        load_exercise("freeze-all-but-heads")
