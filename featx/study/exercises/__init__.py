@@ -91,7 +91,8 @@ class Exercise:
     @property
     def solution(self) -> str:
         """The source of the reference, for the learner's eyes."""
-        return re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", self.marked_solution, flags=re.M)
+        bare = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", self.marked_solution, flags=re.M)
+        return bare.rstrip()
 
     @property
     def starter(self) -> str:

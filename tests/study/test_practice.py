@@ -1,0 +1,215 @@
+"""What a learner calls, as text and as widgets in a kernel."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import featx
+from featx import study
+from featx.errors import FeatxError
+from featx.study import practice
+from featx.study.bank import list_questions, load_cards, load_question
+from featx.study.exercises import SETUP, load_exercise
+from featx.study.showing import to_html, verdict_html
+from featx.study.verdicts import Check, Verdict, weigh
+
+
+@pytest.fixture(autouse=True)
+def fresh_hints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(practice, "_hints_shown", {})
+
+
+def function_from(source: str, entry: str):
+    namespace: dict = {}
+    exec(f"{SETUP}\n{source}", namespace)
+    return namespace[entry]
+
+
+def test_importing_study_is_light() -> None:
+    code = (
+        "import sys, featx.study; "
+        "print([m for m in ('torch', 'yaml', 'pydantic', 'IPython') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    for name in study.__all__:
+        assert callable(getattr(study, name))
+    with pytest.raises(AttributeError, match="no attribute 'quizz'"):
+        study.quizz  # noqa: B018
+
+
+def test_check_shows_the_message_and_returns_the_verdict(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exercise = load_exercise("freeze-all-but-head")
+    answer = function_from(exercise.mutant("head-before-freeze"), exercise.entry)
+    verdict = study.check(exercise.id, answer)
+    assert verdict.misconception == "head-before-freeze"
+    said = capsys.readouterr().out
+    assert "◐ Partly right (75% of the points)" in said
+    assert "the new head is frozen too" in said
+
+
+def test_check_takes_a_namespace_and_any_name_of_the_function() -> None:
+    exercise = load_exercise("unfreeze-deeper")
+    answer = function_from(exercise.solution, exercise.entry)
+    assert study.check(exercise.id, {exercise.entry: answer}).status == "correct"
+    answer.__name__ = "another_name"
+    assert study.check(exercise.id, answer).status == "correct"
+
+
+def test_check_of_a_call_says_how() -> None:
+    with pytest.raises(FeatxError, match=r"got NoneType. Write check\(.*without calling it"):
+        study.check("freeze-all-but-head", None)  # type: ignore[arg-type]
+
+
+def test_quiz_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert study.quiz("identity-head-shape") is None
+    said = capsys.readouterr().out
+    question = load_question("identity-head-shape")
+    for part in (question.prompt, "    model.fc = nn.Identity()", "  d) `(4, 512)`"):
+        assert part in said
+    assert question.hint not in said
+    assert question.steps[0] not in said
+
+
+def test_quiz_with_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    question = load_question("freeze-order")
+    verdict = study.quiz("freeze-order", answer=question.right_letter)
+    assert verdict is not None
+    assert verdict.status == "correct"
+    assert question.steps[0] in capsys.readouterr().out
+
+
+def test_quiz_of_a_lesson_asks_all_its_questions(capsys: pytest.CaptureFixture[str]) -> None:
+    study.quiz(lesson=1)
+    said = capsys.readouterr().out
+    for question_id in list_questions(lesson=1):
+        assert load_question(question_id).prompt in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "one question or one lesson"),
+        ({"question_id": "freeze-order", "lesson": 3}, "one question or one lesson"),
+        ({"lesson": 3, "answer": "a"}, "one question with an answer"),
+        ({"lesson": 12}, "lesson 12 has none"),
+        ({"question_id": "freeze"}, "got 'freeze'. Close matches: freeze-order"),
+    ],
+)
+def test_wrong_use_of_quiz(arguments: dict, said: str) -> None:
+    with pytest.raises(FeatxError, match=said):
+        study.quiz(**arguments)
+
+
+def test_hints_go_one_step_further_each_time(capsys: pytest.CaptureFixture[str]) -> None:
+    hints = load_exercise("unfreeze-deeper").hints
+    for number, hint in enumerate(hints, 1):
+        study.hint("unfreeze-deeper")
+        assert capsys.readouterr().out == f"Hint {number} of {len(hints)}: {hint}\n"
+    study.hint("unfreeze-deeper")
+    assert "no more hints" in capsys.readouterr().out
+
+
+def test_solutions(capsys: pytest.CaptureFixture[str]) -> None:
+    study.solution("unfreeze-deeper")
+    assert capsys.readouterr().out.strip() == load_exercise("unfreeze-deeper").solution
+    study.solution("freeze-order")
+    said = capsys.readouterr().out
+    assert said.startswith("a) ")
+    assert "Check it yourself: " in said
+
+
+@pytest.mark.parametrize("call", [study.hint, study.solution])
+def test_unknown_id(call) -> None:
+    with pytest.raises(FeatxError, match="Close matches: unfreeze-deeper"):
+        call("unfreeze-deper")
+
+
+def test_flashcards_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    study.flashcards(lesson=1)
+    said = capsys.readouterr().out
+    for card in load_cards(lesson=1):
+        assert card.front in said
+        assert card.back in said
+    with pytest.raises(FeatxError, match="lesson 12 has none"):
+        study.flashcards(lesson=12)
+
+
+def test_text_cannot_become_markup() -> None:
+    assert to_html("`a<b` & <script>") == "<code>a&lt;b</code> &amp; &lt;script&gt;"
+
+
+def test_a_verdict_is_told_in_words_not_by_colour_alone() -> None:
+    pages = {
+        status: verdict_html(Verdict(status, 0.5, "Because."))
+        for status in ("not_attempted", "correct", "partial", "wrong", "error")
+    }
+    words = {page.split("<strong>")[1].split("</strong>")[0] for page in pages.values()}
+    assert len(words) == len(pages)
+    assert all('role="alert"' in page for page in pages.values())
+
+
+def test_a_check_of_no_weight_only_explains() -> None:
+    explains = Check(False, 0, "reason", "The reason.")
+    assert weigh([explains, Check(True, 1, "x", "y")], "Well done.").status == "correct"
+    verdict = weigh([explains, Check(False, 1, "x", "y")], "Well done.")
+    assert (verdict.status, verdict.message) == ("wrong", "The reason.")
+
+
+@pytest.mark.slow
+def test_widgets_in_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show everything in a real kernel, press the button, and read what a browser would draw."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(featx.__file__).parents[1]))
+    cells = [
+        "from featx.study import check, flashcards, hint, quiz, solution",
+        'quiz("freeze-order")',
+        # What a click does: choose an option, press Check.
+        """
+import ipywidgets
+from ipywidgets.widgets.widget import _instances
+box = [w for w in _instances.values() if isinstance(w, ipywidgets.VBox)][-1]
+prompt, choice, button, feedback = box.children
+assert choice.value is None and feedback.value == ""
+button.click()
+print("1", "Not attempted" in feedback.value)
+choice.value = "b"
+button.click()
+print("2", "frozen too" in feedback.value)
+choice.value = "a"
+button.click()
+print("3", "Correct" in feedback.value, len(choice.options))
+""",
+        "flashcards(lesson=3)",
+        'verdict = check("freeze-all-but-head", lambda model, num_classes: model)',
+        'hint("freeze-order")\nsolution("freeze-all-but-head")',
+        """
+def freeze_all_but_head(model, num_classes):
+    return model.no_such_layer
+check("freeze-all-but-head", freeze_all_but_head)""",
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source.strip()) for source in cells]
+    )
+    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute()
+    outputs = [cell.outputs for cell in notebook.cells]
+    assert "application/vnd.jupyter.widget-view+json" in outputs[1][0].data
+    assert outputs[2][0].text.splitlines() == ["1 True", "2 True", "3 True 4"]
+    assert outputs[3][0].data["text/html"].count("<details><summary>") == len(load_cards(lesson=3))
+    assert "✗ Not right yet" in outputs[4][0].data["text/html"]
+    assert "Hint 1 of 1" in outputs[5][0].data["text/html"]
+    assert "<pre><code>def freeze_all_but_head" in outputs[5][1].data["text/html"]
+    said = outputs[6][0].data["text/html"]
+    assert "stopped in line 2: <code>return model.no_such_layer</code>" in said
+    assert outputs[6][1].data["text/plain"] == "<Verdict error, score 0.00>"
