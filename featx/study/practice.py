@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from featx.errors import FeatxError, close_matches
 from featx.study.bank import OneChoice, list_questions, load_cards, load_question
 from featx.study.exercises import Exercise, list_exercises, load_exercise
-from featx.study.showing import can_show_widgets, show, show_verdict, to_html, verdict_html
+from featx.study.showing import (
+    can_show_widgets,
+    code_html,
+    show,
+    show_verdict,
+    to_html,
+    verdict_html,
+)
 from featx.study.verdicts import Verdict
 
 __all__ = ["check", "flashcards", "hint", "quiz", "solution"]
+
+# Long options wrap beside their radio button instead of being cut off.
+_STYLE = (
+    "<style>.featx-quiz .widget-radio-box label {display: flex; flex-direction: row-reverse; "
+    "justify-content: flex-end; gap: 0.5em; height: auto; white-space: normal; line-height: 1.4; "
+    "margin: 0.3em 0} .featx-quiz .widget-radio-box input {flex: none; margin: 0.2em 0}</style>"
+)
 
 # How many hints of each id were shown in this session.
 _hints_shown: dict[str, int] = {}
@@ -175,7 +188,7 @@ def solution(item_id: str) -> None:
     """
     item = _load(item_id)
     if isinstance(item, Exercise):
-        show(item.solution, f"<pre><code>{html.escape(item.solution)}</code></pre>")
+        show(item.solution, code_html(item.solution))
     else:
         right = item.lettered[item.right_letter]
         show(f"{item.right_letter}) {right.text}\n{item.explanation}")
@@ -245,16 +258,13 @@ def _show_widget(question: OneChoice) -> None:
     import ipywidgets
     from IPython.display import display
 
-    code = f"<pre><code>{html.escape(question.code)}</code></pre>" if question.code else ""
-    prompt = ipywidgets.HTML(
-        # Long options wrap instead of being cut off.
-        "<style>.featx-quiz .widget-radio-box label {height: auto; white-space: normal; "
-        "line-height: 1.4; margin: 0.2em 0}</style>"
-        f"<p>{to_html(question.prompt)}</p>{code}"
-    )
+    code = code_html(question.code) if question.code else ""
+    prompt = ipywidgets.HTML(f"{_STYLE}<p>{to_html(question.prompt)}</p>{code}")
     choice = ipywidgets.RadioButtons(
         options=[
-            (f"{letter}) {option.text}", letter) for letter, option in question.lettered.items()
+            # a label is plain text: backquotes would only be in the way
+            (f"{letter}) {option.text.replace('`', '')}", letter)
+            for letter, option in question.lettered.items()
         ],
         value=None,
         layout=ipywidgets.Layout(width="100%"),

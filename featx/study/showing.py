@@ -9,7 +9,15 @@ from importlib.util import find_spec
 
 from featx.study.verdicts import Verdict
 
-__all__ = ["can_show_widgets", "in_notebook", "show", "show_verdict", "to_html", "verdict_html"]
+__all__ = [
+    "can_show_widgets",
+    "code_html",
+    "in_notebook",
+    "show",
+    "show_verdict",
+    "to_html",
+    "verdict_html",
+]
 
 # The symbol and the words of the headline carry the status; the colour of the edge only repeats it.
 _EDGES = {
@@ -34,16 +42,25 @@ def can_show_widgets() -> bool:
 
 
 def to_html(text: str) -> str:
-    """Turn plain text with code in backquotes into HTML; everything else is escaped.
+    """Turn text with `code` in backquotes and *words* in stars into HTML; the rest is escaped.
 
     Examples
     --------
-    >>> to_html("Call `f(x<1)`.")
-    'Call <code>f(x&lt;1)</code>.'
+    >>> to_html("Call *only* `f(x<1)`.")
+    'Call <em>only</em> <code>f(x&lt;1)</code>.'
     """
+
+    def mark(found: re.Match[str]) -> str:
+        return f"<code>{found[1]}</code>" if found[1] else f"<em>{found[2]}</em>"
+
     escaped = html.escape(text.strip(), quote=False)
-    code = re.sub(r"`([^`]+)`", r"<code>\1</code>", escaped)
-    return code.replace("\n\n", "<br><br>").replace("\n", "<br>")
+    return re.sub(r"`([^`]+)`|\*(\w[^*`]*)\*", mark, escaped).replace("\n", "<br>")
+
+
+def code_html(code: str) -> str:
+    """Show code as it is: lines are not broken, long ones scroll."""
+    style = 'style="white-space: pre; overflow-x: auto; word-break: normal"'
+    return f"<pre {style}><code {style}>{html.escape(code.strip())}</code></pre>"
 
 
 def verdict_html(verdict: Verdict) -> str:

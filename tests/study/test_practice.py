@@ -148,6 +148,7 @@ def test_flashcards_as_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_text_cannot_become_markup() -> None:
     assert to_html("`a<b` & <script>") == "<code>a&lt;b</code> &amp; &lt;script&gt;"
+    assert to_html("`a * b` *and* 2 * 3 * 4") == "<code>a * b</code> <em>and</em> 2 * 3 * 4"
 
 
 def test_a_verdict_is_told_in_words_not_by_colour_alone() -> None:
@@ -209,7 +210,7 @@ check("freeze-all-but-head", freeze_all_but_head)""",
     assert outputs[3][0].data["text/html"].count("<details><summary>") == len(load_cards(lesson=3))
     assert "✗ Not right yet" in outputs[4][0].data["text/html"]
     assert "Hint 1 of 1" in outputs[5][0].data["text/html"]
-    assert "<pre><code>def freeze_all_but_head" in outputs[5][1].data["text/html"]
+    assert ">def freeze_all_but_head(model: nn.Module" in outputs[5][1].data["text/html"]
     said = outputs[6][0].data["text/html"]
     assert "stopped in line 2: <code>return model.no_such_layer</code>" in said
     assert outputs[6][1].data["text/plain"] == "<Verdict error, score 0.00>"
