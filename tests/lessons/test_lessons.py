@@ -1,0 +1,206 @@
+"""Every lesson has the same form, and runs from top to bottom with the network cut off."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+LESSONS = sorted((Path(__file__).parents[2] / "lessons").glob("*.ipynb"))
+SECTIONS = [
+    "Why",
+    "Idea",
+    "Code",
+    "See",
+    "Measure",
+    "Experiment",
+    "Debug",
+    "Practice",
+    "Review",
+    "Test",
+    "Take-aways",
+]
+
+# What a learner is to write: (line of the lesson, the right line, what the cell prints then).
+SOLUTIONS = {
+    "00_start_here": [
+        ('name = "glyfnet"', 'name = "glyphnet"', "loaded: glyphnet"),
+        ("my_answer = None", "my_answer = features.X.shape[1] * 1797", "Right: one row"),
+    ],
+    "01_why_extract_features": [
+        ("# YOUR LINE HERE", "your_model.eval()", "Fixed: "),
+        ("repaired = digits.images.float()", "repaired = preprocess(digits.images)", "Fixed: "),
+        (
+            "    # YOUR ANSWER HERE",
+            "    model.eval()\n"
+            "    head, model.fc = model.fc, nn.Identity()\n"
+            "    with torch.no_grad():\n"
+            "        features = model(images)\n"
+            "    model.fc = head\n"
+            "    return features",
+            "Correct",
+        ),
+        (
+            "my_accuracy = None",
+            "rows = draw(5, seed=0)\n"
+            "probe = featx.LinearProbe().fit(X[rows], y[rows] % 2)\n"
+            "my_accuracy = probe.score(np.delete(X, rows, axis=0), np.delete(y, rows) % 2)",
+            "Right: ",
+        ),
+    ],
+}
+
+
+def name_of(path: Path) -> str:
+    return path.stem
+
+
+def headings(path: Path) -> list[str]:
+    """Return the headings of a notebook, as ``## Why``; lines of code are not among them."""
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.findall(r"^#+ .*$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+
+
+def links(path: Path) -> list[str]:
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+def test_the_first_lessons_are_there() -> None:
+    assert [path.stem for path in LESSONS][:2] == ["00_start_here", "01_why_extract_features"]
+    assert set(SOLUTIONS) == {path.stem for path in LESSONS}
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_sections_stand_in_order(path: Path) -> None:
+    assert [h.removeprefix("## ") for h in headings(path) if h.startswith("## ")] == SECTIONS
+    number = path.stem[:2]
+    title = next(h for h in headings(path) if h.startswith("# "))
+    assert title.startswith(f"# {number} ")
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_objectives_and_minutes_stand_on_top(path: Path) -> None:
+    top = nbformat.read(path, as_version=4).cells[0].source
+    _, objectives = top.split("After this lesson you can\n")
+    assert len(re.findall(r"^- ", objectives, re.MULTILINE)) >= 3
+    assert re.search(r"^\*\*Minutes:\*\* about \d+\.", objectives, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_take_aways_are_a_list(path: Path) -> None:
+    last = nbformat.read(path, as_version=4).cells[-1].source
+    assert last.startswith("## Take-aways\n")
+    assert len(re.findall(r"^- ", last, re.MULTILINE)) >= 3
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    found = links(path)
+    assert found
+    for link in found:
+        file, _, anchor = link.partition("#")
+        target = path.parent / file
+        assert target.is_file(), link
+        if anchor:  # JupyterLab makes anchors of headings by writing dashes for blanks
+            anchors = {h.lstrip("# ").replace(" ", "-") for h in headings(target)}
+            assert anchor in anchors, link
+
+
+def test_start_here_links_every_section_of_lesson_01() -> None:
+    start, first = LESSONS[:2]
+    wanted = {f"{first.name}#{section}" for section in SECTIONS if section != "Take-aways"}
+    assert wanted <= set(links(start))
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_file_is_clean(path: Path) -> None:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    nbformat.validate(notebook)
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"] == {
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python"},
+    }
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(ids) == len(set(ids))
+    for cell in notebook["cells"]:
+        assert cell["source"], f"cell {cell['id']} is empty"
+        assert cell["metadata"] in ({}, {"jupyter": {"source_hidden": True}})
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_every_picture_is_described(path: Path) -> None:
+    """The text after a cell that draws says what the picture shows."""
+    cells = nbformat.read(path, as_version=4).cells
+    drawing = [
+        i
+        for i, cell in enumerate(cells)
+        if cell.cell_type == "code"
+        and re.search(r"plots\.plot_|plt\.subplots|\.plot\(", cell.source)
+        and "<img" not in cell.source  # such a cell writes its own alt text
+    ]
+    assert drawing
+    for i in drawing:
+        assert "*The picture shows " in cells[i + 1].source, cells[i].source
+
+
+@pytest.mark.slow
+@pytest.mark.no_network
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_lesson_runs_offline(path: Path, offline, tmp_path: Path, record_property) -> None:
+    """It runs as it is, and with the solutions; what they do not touch comes out the same twice."""
+    as_it_is = nbformat.read(path, as_version=4)
+    start = time.monotonic()
+    first = execute(as_it_is, offline, tmp_path / path.name)
+    record_property("seconds", round(time.monotonic() - start, 1))
+
+    solved = nbformat.read(path, as_version=4)
+    expected = {}
+    for wrong, right, message in SOLUTIONS[path.stem]:
+        (place,) = [i for i, cell in enumerate(solved.cells) if wrong in cell.source]
+        solved.cells[place].source = solved.cells[place].source.replace(wrong, right)
+        expected[place] = message
+    second = execute(solved, offline, tmp_path / f"solved_{path.name}")
+
+    for i, (one, other) in enumerate(zip(first, second, strict=True)):
+        if i in expected:
+            assert expected[i] not in one, as_it_is.cells[i].source
+            assert expected[i] in other, f"{as_it_is.cells[i].source}\n{other}"
+        else:
+            assert one == other, as_it_is.cells[i].source
+
+
+def execute(notebook: nbformat.NotebookNode, offline, file: Path) -> list[str]:
+    """Run a notebook with the network cut off; return what each cell shows, as text."""
+    nbformat.write(notebook, file)
+    command = ["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", file]
+    done = offline(command, cwd=file.parent, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    shown = []
+    for cell in nbformat.read(file, as_version=4).cells:
+        outputs = cell.get("outputs", [])
+        assert not [o for o in outputs if o.get("name") == "stderr"], outputs
+        texts = [o["text"] if o.output_type == "stream" else text_of(o.data) for o in outputs]
+        shown.append("\n".join(texts))
+        assert "Warning" not in shown[-1], shown[-1]
+    if any("ipywidgets" in cell.source or "quiz(" in cell.source for cell in notebook.cells):
+        assert any("VBox(" in text for text in shown)
+    return shown
+
+
+def text_of(data: dict) -> str:
+    return data.get("text/html") or data.get("text/plain", "")
