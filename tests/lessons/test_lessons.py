@@ -188,7 +188,8 @@ def execute(notebook: nbformat.NotebookNode, offline, file: Path) -> list[str]:
     """Run a notebook with the network cut off; return what each cell shows, as text."""
     nbformat.write(notebook, file)
     command = ["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", file]
-    done = offline(command, cwd=file.parent, timeout=600)
+    # One thread: two that wait for each other are far slower than one where other tests run too.
+    done = offline(command, cwd=file.parent, timeout=600, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
     shown = []
     for cell in nbformat.read(file, as_version=4).cells:
