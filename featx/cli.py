@@ -60,12 +60,16 @@ def demo(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(
     context: typer.Context,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Work on a copy of the lessons here; nothing of yours is overwritten."),
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to serve on.")] = None,
 ) -> None:
     """Open JupyterLab on the lessons. Further options go to JupyterLab as they are."""
-    from featx.lab import serve
+    from featx.lab import lessons_folder, serve
 
-    serve(port, context.args)
+    serve(lessons_folder(folder), port, context.args)
 
 
 CourseDir = Annotated[Path, typer.Option(help="The nbgrader course.")]

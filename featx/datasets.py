@@ -53,7 +53,7 @@ class LabelledImages(Dataset):
 
 
 def load_digits() -> LabelledImages:
-    """Load scikit-learn's 1797 handwritten digits, 8 x 8 pixels, from 43 people.
+    """Load scikit-learn's 1797 handwritten digits, 8 x 8 pixels, from 13 people.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def load_digits() -> LabelledImages:
     -----
     A pixel of the original counts the inked dots, 0 to 16, in a block of 4 x 4; here 16 becomes 255.
     Source: the test part of E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits"
-    (UCI Machine Learning Repository, 1998), written by other people than its training part.
+    (UCI Machine Learning Repository, 1998): 13 of the 43 writers.
 
     Examples
     --------

@@ -14,44 +14,56 @@ __all__ = ["lessons_folder", "serve"]
 FIRST_LESSON = "00_start_here.ipynb"
 
 
-def lessons_folder(copy_to: Path = Path("featx-lessons")) -> Path:
-    """Return the folder with the lessons, copied out of the package where there is no clone.
+def lessons_folder(folder: Path | None = None) -> Path:
+    """Return the folder with the lessons to work on, filled when it is not the clone's own.
 
     Parameters
     ----------
-    copy_to
-        Where to copy to. A file that is there already is never written over: a learner's changes stay.
+    folder
+        Copy the lessons here. A file that is there already is never written over: a learner's changes
+        stay. By default the clone's ``lessons``, or ``featx-lessons`` where there is no clone.
 
     Returns
     -------
     pathlib.Path
-        The clone's ``lessons`` or `copy_to`.
+        The folder.
 
     Raises
     ------
     FeatxError
-        When neither the clone nor the package has lessons.
+        When neither the clone nor the package has lessons, or `folder` cannot be written.
     """
     package = Path(__file__).parent
-    clone, packed = package.parent / "lessons", package / "_lessons"
-    if (clone / FIRST_LESSON).is_file():
-        return clone
-    if not packed.is_dir():
+    places = [package.parent / "lessons", package / "_lessons"]
+    source = next((place for place in places if (place / FIRST_LESSON).is_file()), None)
+    if source is None:
         raise FeatxError(
-            f"Expected the lessons in {clone} or {packed}, and found neither. Install featx again."
+            f"Expected the lessons in {places[0]} or {places[1]}, and found neither. Install featx again."
         )
-    copy_to.mkdir(exist_ok=True)
-    for lesson in packed.iterdir():
-        if not (copy_to / lesson.name).exists():
-            shutil.copy(lesson, copy_to)
-    return copy_to
+    if folder is None:
+        if source == places[0]:
+            return source
+        folder = Path("featx-lessons")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for lesson in source.glob("*.ipynb"):
+            if not (folder / lesson.name).exists():
+                shutil.copy(lesson, folder)
+    except OSError as error:
+        raise FeatxError(
+            f"Expected a folder to copy the lessons to, got {folder}: {error.strerror}. Choose one with "
+            "--folder DIR."
+        ) from error
+    return folder
 
 
-def serve(port: int | None = None, flags: list[str] | None = None) -> None:
+def serve(folder: Path, port: int | None = None, flags: list[str] | None = None) -> None:
     """Run JupyterLab on the first lesson until it is stopped.
 
     Parameters
     ----------
+    folder
+        Where the lessons are.
     port
         Port to serve on; by default JupyterLab's choice, 8888 or the next that is free.
     flags
@@ -68,7 +80,14 @@ def serve(port: int | None = None, flags: list[str] | None = None) -> None:
         raise FeatxError(
             "Expected JupyterLab to be installed. Install it with: pip install 'featx[course]'"
         ) from error
-    arguments = [str(lessons_folder() / FIRST_LESSON)]
+    # As the default address, not as a file to open: then the printed address has it too.
+    arguments = [
+        f"--ServerApp.root_dir={folder.resolve()}",
+        f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
+        # Works with no network: no news, no look for updates, and no question about either.
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]
     if port is not None:
         arguments.append(f"--port={port}")
     if not _has_screen():

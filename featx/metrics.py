@@ -226,9 +226,8 @@ def evaluate(
     base = y_true if y_train is None else _column(y_train, "y_train")
     values, counts = np.unique(base, return_counts=True)
     majority = values[counts.argmax()]
-    precision, recall, f1, support = sk.precision_recall_fscore_support(
-        y_true, y_pred, labels=classes, zero_division=0
-    )
+    columns = sk.precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=0)
+    precision, recall, f1, support = map(np.asarray, columns)
     present = support > 0
     numbers = {
         "labels": [_plain(c) for c in classes],

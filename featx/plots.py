@@ -124,8 +124,10 @@ def plot_features_2d(
     for i, c in enumerate(classes):
         mine = points[y == c]
         ax.scatter(*mine.T, s=7, color=colours(i % 10), alpha=0.7, linewidths=0)
+        x_middle, y_middle = np.median(mine, axis=0)
         ax.text(
-            *np.median(mine, axis=0),
+            x_middle,
+            y_middle,
             str(c),
             fontsize=13,
             weight="bold",

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits
 
 from featx.errors import FeatxError
 
@@ -72,7 +73,10 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
         self.scale_ = length / 8 or 1.0  # identical rows have no length
         self.model_ = LogisticRegression(
             C=self.C, class_weight=self.class_weight, max_iter=self.max_iter
-        ).fit(self._scaled(X), y)
+        )
+        # A small product is slower on many threads than on one, on a busy machine by far.
+        with threadpool_limits(1 if X.size < 1_000_000 else None, user_api="blas"):
+            self.model_.fit(self._scaled(X), y)
         self.classes_ = self.model_.classes_
         self.coef_ = self.model_.coef_
         self.intercept_ = self.model_.intercept_
@@ -96,7 +100,8 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return self._scaled(validate_data(self, X, dtype=(np.float64, np.float32), reset=False))
+        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
+        return self._scaled(np.asarray(X))
 
     def _scaled(self, X: np.ndarray) -> np.ndarray:
         return (X - self.mean_) / self.scale_
@@ -170,21 +175,20 @@ def few_label_accuracy(
     >>> result.mean.round(2).tolist()
     [1.0, 1.0]
     """
-    X, y = np.asarray(X), np.asarray(y)
+    X, y, seeds = np.asarray(X), np.asarray(y), tuple(seeds)
     _, counts = np.unique(y, return_counts=True)
     if len(X) != len(y) or max(shots) >= counts.min() or min(shots) < 1:
         raise FeatxError(
             f"Expected one label a row and shots from 1 to {counts.min() - 1} (the rarest class has "
             f"{counts.min()} rows), got {len(X)} rows, {len(y)} labels and shots {tuple(shots)}."
         )
-    probe = LinearProbe() if probe is None else probe
-    accuracy = [
-        [
-            clone(probe).fit(X[rows], y[rows]).score(np.delete(X, rows, 0), np.delete(y, rows))
-            for rows in (draw_rows(y, shot, seed) for seed in seeds)
-        ]
-        for shot in shots
-    ]
+    model: Any = LinearProbe() if probe is None else probe
+
+    def measure(rows: np.ndarray) -> float:
+        fitted = clone(model).fit(X[rows], y[rows])
+        return fitted.score(np.delete(X, rows, 0), np.delete(y, rows))
+
+    accuracy = [[measure(draw_rows(y, shot, seed)) for seed in seeds] for shot in shots]
     return FewLabelAccuracy(tuple(shots), np.array(accuracy))
 
 

@@ -121,6 +121,9 @@ def test_lessons_are_copied_out_but_never_over_a_learners_changes(tmp_path, monk
     assert (mine / "00_start_here.ipynb").read_text() == "new 00"
     assert (mine / "01.ipynb").read_text() == "my notes"
 
+    (tmp_path / "file").write_text("")
+    with pytest.raises(featx.FeatxError, match="--folder DIR"):
+        lab.lessons_folder(tmp_path / "file")
     monkeypatch.setattr(lab, "__file__", str(tmp_path / "empty" / "featx" / "lab.py"))
     with pytest.raises(featx.FeatxError, match="found neither"):
         lab.lessons_folder(mine)

@@ -145,7 +145,7 @@ def test_a_misspelt_stage_lists_close_matches():
 
 def test_assert_frozen_wants_something_frozen_and_names_a_written_parameter():
     model = small_resnet()
-    with pytest.raises(featx.FeatxError, match="Call featx.freeze"), assert_frozen(model):
+    with pytest.raises(featx.FeatxError, match=r"Call featx\.freeze"), assert_frozen(model):
         pass
     freeze(model)
     with (

@@ -40,7 +40,7 @@ def test_model_card_states_what_is_measured(glyphnet_features):
     measured = featx.few_label_accuracy(X, y, shots=tuple(DUE), seeds=range(5)).mean
     row = re.search(r"\| \*\*GlyphNet\*\* \|(.*)\|", card)
     assert row, "the card has a row for GlyphNet"
-    stated = [float(cell) for cell in re.findall(r"\d\.\d+", row.group(1))]
+    stated = [float(cell) for cell in re.findall(r"(\d\.\d+) ±", row.group(1))]
     assert stated == pytest.approx(measured.tolist(), abs=0.002)
     with safe_open(glyphnet.WEIGHTS_FILE, "pt") as file:
         for name, fact in file.metadata().items():

@@ -215,8 +215,6 @@ def _notebook_text(assignment: Assignment) -> str:
         loaded = _load(item)
         make = _question_cells if isinstance(loaded, OneChoice) else _exercise_cells
         cells += make(loaded, f"## {number}. ", item.points)  # type: ignore[arg-type]
-    for number, cell in enumerate(cells):
-        cell["id"] = str(number)  # as nbstripout numbers them; nbgrader goes by the grade_id
     notebook = new_notebook(
         cells=cells,
         metadata={
@@ -296,7 +294,7 @@ def _cell(
     points: float | None = None,
     markdown: bool = False,
 ) -> Any:
-    """Make a cell with nbgrader's metadata."""
+    """Make a cell with nbgrader's metadata; its id is its grade_id, so builds repeat exactly."""
     nbgrader = {
         "grade": points is not None,
         "grade_id": grade_id,
@@ -308,7 +306,7 @@ def _cell(
     if points is not None:
         nbgrader["points"] = points
     new = new_markdown_cell if markdown else new_code_cell
-    return new(source.strip(), metadata={"nbgrader": nbgrader})
+    return new(source.strip(), id=grade_id[:64], metadata={"nbgrader": nbgrader})
 
 
 def _say(points: float) -> str:

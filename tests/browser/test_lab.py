@@ -1,0 +1,137 @@
+"""A learner's first minutes: `make lab`, a real browser, the lesson run from top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+# Chromium as root in a container; and it shall not call home.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+
+
+@pytest.fixture(scope="module")
+def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Run `make lab` on a copy of the lessons; yield the address that it prints, and the folder."""
+    folder = tmp_path_factory.mktemp("lessons")
+    log = folder.parent / "lab.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        "make",
+        "lab",
+        f"VENV={sys.prefix}",
+        f"PORT={port}",
+        f"LAB_FLAGS=--folder {folder} --no-browser --expose-app-in-browser",
+    ]
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    # as on a first start: no tabs or settings of an earlier session
+    env["JUPYTERLAB_WORKSPACES_DIR"] = str(folder.parent / "workspaces")
+    env["JUPYTERLAB_SETTINGS_DIR"] = str(folder.parent / "settings")
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            command, cwd=root, stdout=out, stderr=out, env=env, start_new_session=True
+        )
+    try:
+        yield _printed_address(server, log, port), folder
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def _printed_address(server: subprocess.Popen, log: Path, port: int) -> str:
+    """Wait until the server prints its address, as a learner without a browser would read it."""
+    pattern = re.compile(rf"http://(?:localhost|127\.0\.0\.1):{port}/lab\S*token=\w+")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        found = pattern.search(log.read_text())
+        # it is printed a moment before the server listens
+        with contextlib.suppress(URLError):
+            if found and urllib.request.urlopen(found.group()).status == 200:
+                return found.group()
+        time.sleep(0.5)
+    raise AssertionError(f"make lab printed no address:\n{log.read_text()}")
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(90_000)
+        yield page
+        browser.close()
+
+
+def test_lab_opens_on_the_first_lesson(lab: tuple[str, Path], page: Page) -> None:
+    address, _ = lab
+    assert "/lab/tree/00_start_here.ipynb" in address
+    page.goto(address)
+    expect(page.locator(".jp-NotebookPanel")).to_be_visible()
+    expect(page.locator(".lm-TabBar-tabLabel", has_text="00_start_here.ipynb")).to_be_visible()
+
+
+@pytest.mark.parametrize("lesson", ["00_start_here", "01_why_extract_features"])
+def test_lesson_runs_in_the_browser(lab: tuple[str, Path], page: Page, lesson: str) -> None:
+    address, folder = lab
+    page.goto(address.replace("00_start_here", lesson) + "&reset")  # close the other lesson's tab
+    page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.wait_for()
+    _wait_for_idle_kernel(page)
+    _run_all(page)
+
+    notebook = folder / f"{lesson}.ipynb"
+    deadline = time.monotonic() + 180
+    while True:
+        _save(page)
+        cells = [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+        outputs = [output for cell in cells for output in cell["outputs"]]
+        wrong = [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+        assert not wrong, wrong
+        if all(cell["execution_count"] for cell in cells):
+            break
+        assert time.monotonic() < deadline, f"{lesson} did not run to its end"
+        page.wait_for_timeout(1000)
+    assert outputs
+    shots = os.environ.get("FEATX_SCREENSHOTS")  # a folder, to look at what a learner sees
+    if shots:
+        page.screenshot(path=f"{shots}/{lesson}.png")
+
+
+def _wait_for_idle_kernel(page: Page) -> None:
+    # The status bar, not the notebook's own circle: that one looks idle before there is a kernel.
+    status = page.locator("#jp-main-statusbar").get_by_text("Python 3 (ipykernel) | Idle")
+    expect(status).to_be_visible(timeout=180_000)
+
+
+def _run_all(page: Page) -> None:
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def _save(page: Page) -> None:
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")

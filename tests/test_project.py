@@ -1,0 +1,135 @@
+"""The repository keeps its own rules: pins, sizes, no addresses, commands that pass options on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def files(root: Path) -> list[Path]:
+    """Every file that git knows and that is there."""
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True
+    )
+    return [root / name for name in listed.stdout.splitlines() if (root / name).is_file()]
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict:
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w.-]+", requirement).group().lower() for requirement in requirements}
+
+
+def pins(root: Path) -> dict[str, str]:
+    lines = (root / "constraints.txt").read_text().splitlines()
+    return {name.lower(): version for name, version in (line.split("==") for line in lines)}
+
+
+def test_constraints_are_names_and_versions_only(root):
+    for line in (root / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"[\w.-]+==[\w.!]+", line), line
+
+
+def test_every_dependency_is_pinned_and_has_a_range(root, project):
+    extras = project["optional-dependencies"]
+    assert set(extras) == {"course", "scale", "timm", "dev"}
+    wanted = [*project["dependencies"], *(each for extra in extras.values() for each in extra)]
+    assert names(wanted) <= set(pins(root))
+    assert all(">=" in requirement for requirement in wanted)
+
+
+def test_torch_and_torchvision_are_a_pair(root):
+    """torch 2.N goes with torchvision 0.(N + 14), and the patch numbers of a release may differ."""
+    torch, torchvision = (pins(root)[name].split(".") for name in ("torch", "torchvision"))
+    assert int(torchvision[1]) == int(torch[1]) + 14
+    import torchvision.ops  # a pair that does not match dies here: torchvision::nms does not exist
+
+    assert torchvision.ops.nms
+
+
+def test_no_address_of_a_registry_and_no_path_of_a_machine(files):
+    # written in pieces, so that this file passes too
+    forbidden = re.compile(
+        "|".join(
+            [
+                "pypi" + r"\.org",
+                "python" + "hosted",
+                "index" + "-url https?:",
+                "/ro" + "ot/",
+                "/wo" + "rk/",
+                "registry" + r"\.npm",
+            ]
+        )
+    )
+    for file in files:
+        if file.suffix not in (".safetensors", ".png"):
+            found = forbidden.search(file.read_text(encoding="utf-8"))
+            assert not found, f"{file}: {found.group() if found else ''}"
+
+
+def test_no_large_file(files):
+    assert not [file for file in files if file.stat().st_size > 5_000_000]
+
+
+def test_make_passes_options_on(root):
+    def dry(*arguments: str) -> str:
+        done = subprocess.run(
+            ["make", "--dry-run", "--assume-old=.venv/.ready", *arguments],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    assert "-m featx lab --port 8899 --no-browser --x=y" in dry(
+        "lab", "PORT=8899", "LAB_FLAGS=--no-browser --x=y"
+    )
+    assert re.search(r"-m featx lab\s*$", dry("lab"), re.MULTILINE)
+    assert "pytest -n auto --dist loadgroup --cov --cov-report=term -k freeze" in dry(
+        "test", "TEST_FLAGS=-k freeze"
+    )
+
+
+def test_an_old_python_is_told_in_one_sentence(root, tmp_path):
+    done = subprocess.run(
+        ["make", "install", "PYTHON=", f"VENV={tmp_path}/venv"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "featx needs Python 3.11 or newer" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_readme_names_commands_that_exist(root):
+    readme = (root / "README.md").read_text()
+    targets = set(re.findall(r"^make (\w+)", readme, re.MULTILINE))
+    assert {"lab", "test"} <= targets
+    makefile = (root / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    for link in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
+        assert (root / link).exists(), link
+
+
+def test_readme_snippets_run(root):
+    """The Python in the README, as it stands there."""
+    readme = (root / "README.md").read_text()
+    snippets = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(snippets) >= 2
+    import torch
+
+    space = {"images": torch.rand(2, 3, 64, 64)}
+    for snippet in snippets:
+        exec(snippet, space)
+    assert not space["model"].bn1.training
