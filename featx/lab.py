@@ -85,8 +85,7 @@ def serve(folder: Path, port: int | None = None, flags: list[str] | None = None)
         f"--ServerApp.root_dir={folder.resolve()}",
         f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
         # Works with no network: no news, no look for updates, and no question about either.
-        "--LabApp.news_url=None",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        f"--LabApp.app_settings_dir={Path(__file__).with_name('_jupyterlab')}",
     ]
     if port is not None:
         arguments.append(f"--port={port}")

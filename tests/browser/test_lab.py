@@ -94,6 +94,8 @@ def test_lab_opens_on_the_first_lesson(lab: tuple[str, Path], page: Page) -> Non
     page.goto(address)
     expect(page.locator(".jp-NotebookPanel")).to_be_visible()
     expect(page.locator(".lm-TabBar-tabLabel", has_text="00_start_here.ipynb")).to_be_visible()
+    _wait_for_idle_kernel(page)
+    expect(page.get_by_text("official Jupyter news")).to_be_hidden()  # nothing asks for a network
 
 
 @pytest.mark.parametrize("lesson", ["00_start_here", "01_why_extract_features"])
