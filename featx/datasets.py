@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ def load_digits() -> LabelledImages:
     >>> digits.images.shape, digits.labels[:5].tolist()
     (torch.Size([1797, 1, 8, 8]), [0, 1, 2, 3, 4])
     """
-    bunch = sklearn_datasets.load_digits()
+    bunch = cast(Any, sklearn_datasets.load_digits())
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     return LabelledImages(
         torch.from_numpy(images),

@@ -226,7 +226,8 @@ def evaluate(
     base = y_true if y_train is None else _column(y_train, "y_train")
     values, counts = np.unique(base, return_counts=True)
     majority = values[counts.argmax()]
-    columns = sk.precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=0)
+    zero: Any = 0  # for a class that is never predicted; the type stubs know only names
+    columns = sk.precision_recall_fscore_support(y_true, y_pred, labels=classes, zero_division=zero)
     precision, recall, f1, support = map(np.asarray, columns)
     present = support > 0
     numbers = {

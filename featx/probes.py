@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -91,12 +91,12 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels ``(N,)``."""
         X = self._checked(X)
-        return self.model_.predict(X)
+        return np.asarray(self.model_.predict(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict probabilities ``(N, num_classes)``, in the order of `classes_`."""
         X = self._checked(X)
-        return self.model_.predict_proba(X)
+        return np.asarray(self.model_.predict_proba(X))
 
     def _checked(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -182,11 +182,11 @@ def few_label_accuracy(
             f"Expected one label a row and shots from 1 to {counts.min() - 1} (the rarest class has "
             f"{counts.min()} rows), got {len(X)} rows, {len(y)} labels and shots {tuple(shots)}."
         )
-    model: Any = LinearProbe() if probe is None else probe
+    model = LinearProbe() if probe is None else probe
 
     def measure(rows: np.ndarray) -> float:
-        fitted = clone(model).fit(X[rows], y[rows])
-        return fitted.score(np.delete(X, rows, 0), np.delete(y, rows))
+        fresh = cast(Any, clone(model))
+        return fresh.fit(X[rows], y[rows]).score(np.delete(X, rows, 0), np.delete(y, rows))
 
     accuracy = [[measure(draw_rows(y, shot, seed)) for seed in seeds] for shot in shots]
     return FewLabelAccuracy(tuple(shots), np.array(accuracy))
