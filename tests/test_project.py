@@ -24,13 +24,18 @@ def project(root: Path) -> dict:
     return tomllib.loads((root / "pyproject.toml").read_text())["project"]
 
 
+def canonical(name: str) -> str:
+    """Spell a package as all tools compare it: pre_commit is pre-commit."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def names(requirements: list[str]) -> set[str]:
-    return {re.match(r"[\w.-]+", requirement).group().lower() for requirement in requirements}
+    return {canonical(re.match(r"[\w.-]+", each).group()) for each in requirements}
 
 
 def pins(root: Path) -> dict[str, str]:
     lines = (root / "constraints.txt").read_text().splitlines()
-    return {name.lower(): version for name, version in (line.split("==") for line in lines)}
+    return {canonical(name): version for name, version in (line.split("==") for line in lines)}
 
 
 def test_constraints_are_names_and_versions_only(root):
