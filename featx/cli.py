@@ -109,5 +109,6 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments)
     except FeatxError as error:
-        Console(stderr=True).print(f"featx: {error}", style="red", markup=False, highlight=False)
+        console = Console(stderr=True, soft_wrap=True)  # one line: a path in it can be copied
+        console.print(f"featx: {error}", style="red", markup=False, highlight=False)
         sys.exit(2)
