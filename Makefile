@@ -48,7 +48,7 @@ constraints: ## pin what a fresh environment gets today
 	@$(VENV)-fresh/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' > constraints.txt
 	@rm -rf $(VENV)-fresh
 
-pretrain: $(READY) ## train GlyphNet again from its one seed (about half an hour on two cores)
+pretrain: $(READY) ## train GlyphNet again from its one seed (20 minutes on two idle cores, 50 on busy ones)
 	@$(BIN)/python -m featx.glyphnet.pretrain
 
 clean: ## remove the virtual environment and what tools left behind

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import nn
+from torchvision.models import WeightsEnum
 
 from featx import glyphnet
 from featx.errors import FeatxError, close_matches
@@ -79,7 +80,7 @@ class Backbone:
     def __repr__(self) -> str:
         return f"Backbone({self.name}, {self.num_features} features)"
 
-    @cached_property
+    @property
     def weights_id(self) -> str:
         """The content hash of all parameters and buffers: 16 hexadecimal digits."""
         digest = hashlib.sha256()
@@ -105,7 +106,7 @@ def list_backbones() -> list[str]:
     return ["glyphnet", *torchvision.models.list_models(module=torchvision.models)]
 
 
-def load_backbone(name: str, weights: str | Path | None = "default") -> Backbone:
+def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default") -> Backbone:
     """Load a backbone by name, with the preprocessing that belongs to its weights.
 
     Parameters
@@ -114,8 +115,9 @@ def load_backbone(name: str, weights: str | Path | None = "default") -> Backbone
         ``"glyphnet"``, or any name that `list_backbones` lists.
     weights
         ``"default"``: GlyphNet's embedded weights (no network, ever), or torchvision's default
-        weights, downloaded once with progress and hash check. A torchvision weights name such as
-        ``"IMAGENET1K_V1"``. A ``.safetensors``, ``.pth`` or ``.pt`` file with a state dict. ``None``:
+        weights, downloaded once with progress and hash check. Torchvision's weights or their name:
+        ``ResNet18_Weights.IMAGENET1K_V1`` or ``"IMAGENET1K_V1"``.
+        A ``.safetensors``, ``.pth`` or ``.pt`` file with a state dict. ``None``:
         random weights, drawn from torch's global generator.
 
     Returns
@@ -152,21 +154,27 @@ def load_backbone(name: str, weights: str | Path | None = "default") -> Backbone
         model, preprocess = _torchvision_model(name, None if path else weights)
     if path is not None:
         _load_state(model, path, name)
+        if hasattr(model, "transform_input"):  # Inception and GoogLeNet
+            model.transform_input = True  # as torchvision sets it for the weights it trained
     first = next(p for p in model.parameters() if p.ndim == 4)
     head = model.get_submodule(head_name(model))
     return Backbone(name, model.eval(), preprocess, in_size(head), in_channels=first.shape[1])
 
 
-def _torchvision_model(name: str, weights: str | Path | None) -> tuple[nn.Module, Callable]:
+def _torchvision_model(
+    name: str, weights: str | Path | WeightsEnum | None
+) -> tuple[nn.Module, Callable]:
     known = torchvision.models.get_model_weights(name)
     options = {"init_weights": True} if name in ("googlenet", "inception_v3") else {}
     if weights is None:
         model = torchvision.models.get_model(name, weights=None, **options)
         return model, known.DEFAULT.transforms()  # type: ignore[attr-defined]
-    wanted = "DEFAULT" if weights == "default" else str(weights)
-    if wanted not in known.__members__:
+    wanted = "DEFAULT" if weights == "default" else weights
+    if isinstance(wanted, str) and wanted in known.__members__:
+        wanted = known[wanted]
+    if not isinstance(wanted, known):
         raise _unknown_weights(name, weights, list(known.__members__))
-    chosen = known[wanted]
+    chosen: Any = wanted
     try:
         return torchvision.models.get_model(name, weights=chosen), chosen.transforms()
     except (URLError, OSError, RuntimeError) as error:
@@ -178,9 +186,11 @@ def _torchvision_model(name: str, weights: str | Path | None) -> tuple[nn.Module
         ) from error
 
 
-def _as_file(weights: str | Path | None) -> Path | None:
+def _as_file(weights: str | Path | WeightsEnum | None) -> Path | None:
     """Return the path when `weights` names a file, and None when it is a word or None."""
-    if weights is None or not str(weights).endswith((".safetensors", ".pth", ".pt")):
+    if not isinstance(weights, (str, Path)) or not str(weights).endswith(
+        (".safetensors", ".pth", ".pt")
+    ):
         return None
     path = Path(weights).expanduser()
     if not path.is_file():

@@ -7,6 +7,8 @@ Exit status: 0 done, 1 the work found a problem, 2 wrong use.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -72,6 +74,17 @@ def lab(
     serve(lessons_folder(folder), port, context.args)
 
 
+@contextmanager
+def _course_extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise FeatxError(
+            f"Expected the course tools, but {error.name} is not installed. Install them with: "
+            "pip install 'featx[course]'"
+        ) from error
+
+
 CourseDir = Annotated[Path, typer.Option(help="The nbgrader course.")]
 
 
@@ -81,7 +94,8 @@ def build(
     course_dir: CourseDir = Path("autograders"),
 ) -> None:
     """Write the assignment's source notebook from its questions and exercises."""
-    from featx.grading.assignments import build_assignment
+    with _course_extra():
+        from featx.grading.assignments import build_assignment
 
     typer.echo(f"Wrote {build_assignment(name, course_dir)}")
 
@@ -92,14 +106,15 @@ def check(
     course_dir: CourseDir = Path("autograders"),
 ) -> None:
     """Say whether the source notebook still is what `build` would write."""
-    from featx.grading.assignments import check_assignment
+    with _course_extra():
+        from featx.grading.assignments import check_assignment
 
     check_assignment(name, course_dir)
     typer.echo(f"{name} is up to date.")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors of the user's are one sentence on stderr and exit status 2.
+    """Run the command line; an error is one sentence on stderr and an exit status.
 
     Parameters
     ----------
@@ -111,4 +126,4 @@ def main(arguments: list[str] | None = None) -> None:
     except FeatxError as error:
         console = Console(stderr=True, soft_wrap=True)  # one line: a path in it can be copied
         console.print(f"featx: {error}", style="red", markup=False, highlight=False)
-        sys.exit(2)
+        sys.exit(error.exit_status)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,12 +70,9 @@ def run_demo(out: Path, console: Console | None = None) -> Demo:
         When `out` cannot be written to.
     """
     console = console or Console(quiet=True)
-    try:
+    with _writing_to(out):  # before the work, so that nothing is computed in vain
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FeatxError(
-            f"Expected a folder to write to, got {out}: {error.strerror}. Choose one with --out DIR."
-        ) from error
+        tempfile.TemporaryFile(dir=out).close()
     with console.status("loading the digits"):
         digits = load_digits()
     y = digits.labels.numpy()
@@ -96,9 +96,19 @@ def run_demo(out: Path, console: Console | None = None) -> Demo:
     X_test, y_test = np.delete(X, rows, 0), np.delete(y, rows)
     report = evaluate(y_test, probe.predict(X_test), probe.predict_proba(X_test), y_train=y[rows])
 
-    with console.status("drawing"):
+    with console.status("drawing"), _writing_to(out):
         pictures = _draw(out, results, kinds, y)
     return Demo(results, report, pictures)
+
+
+@contextmanager
+def _writing_to(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FeatxError(
+            f"Expected a folder to write to, got {out}: {error.strerror}. Choose one with --out DIR."
+        ) from error
 
 
 def _draw(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["FeatxError", "close_matches"]
+__all__ = ["FeatxError", "ProblemFound", "close_matches"]
 
 
 class FeatxError(ValueError):
@@ -13,6 +13,15 @@ class FeatxError(ValueError):
 
     It derives from `ValueError`, so code that already catches that keeps working.
     """
+
+    #: What the command line exits with: 2 is wrong use.
+    exit_status = 2
+
+
+class ProblemFound(FeatxError):
+    """Nothing was used wrongly: the work was done, and it found a problem."""
+
+    exit_status = 1
 
 
 def close_matches(name: str, known: Iterable[str]) -> str:

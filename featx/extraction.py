@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,8 +118,8 @@ def _device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, device=chosen).item()  # "meta" is a device too, but holds no numbers
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise FeatxError(
             f'Expected a device that this machine has ("auto" picks one), got {device!r}: {reason}'
@@ -132,7 +132,7 @@ def _batches(
 ) -> Iterator[tuple[torch.Tensor, np.ndarray | None]]:
     """Yield ``(images, labels or None)`` from whatever holds them."""
     if isinstance(data, (np.ndarray, torch.Tensor)):
-        images = torch.as_tensor(data)
+        images = _as_tensor(data)
         loader = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     elif isinstance(data, DataLoader):
         loader = data
@@ -144,7 +144,7 @@ def _batches(
             f"{type(data).__name__}."
         )
     bar = track(loader, "extract", transient=True, disable=not progress)
-    for batch in bar:
+    for batch in _explained(bar):
         images, *rest = batch if isinstance(batch, (list, tuple)) else [batch]
         if not isinstance(images, torch.Tensor):
             raise FeatxError(
@@ -152,6 +152,37 @@ def _batches(
                 "a transform that ends in a tensor of 0-255 (uint8) or 0-1 (float)."
             )
         yield images, np.asarray(rest[0]) if rest else None
+
+
+def _as_tensor(data: np.ndarray | torch.Tensor) -> torch.Tensor:
+    try:
+        # torch knows no negative strides, which images[::-1] has
+        images = torch.as_tensor(
+            np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data
+        )
+    except TypeError as error:
+        raise FeatxError(
+            f"Expected an array of numbers, got one of {getattr(data, 'dtype', type(data))}. Images of "
+            "different sizes do not make one array: resize them first."
+        ) from error
+    return images if images.ndim else images[None]
+
+
+def _explained(batches: Iterable) -> Iterator:
+    """Pass batches on; say in one sentence why one cannot be made."""
+    iterator = iter(batches)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except (TypeError, RuntimeError, ValueError) as error:
+            raise FeatxError(
+                "Expected a dataset whose images make batches, but one cannot be made: "
+                f"{str(error).splitlines()[0]} Give the dataset a transform that turns each image into a "
+                "tensor of one size."
+            ) from error
+        yield batch
 
 
 def _to_channels(images: torch.Tensor, channels: int) -> torch.Tensor:

@@ -15,7 +15,7 @@ def head_name(model: nn.Module) -> str:
     """Return the dotted name of the layer that turns features into class scores.
 
     Classifiers register their layers in the order of the data's way through them, so the head is
-    the last `nn.Linear`; in a network without any (SqueezeNet) it is the last `nn.Conv2d`.
+    the last `nn.Linear`. In a network without any (SqueezeNet) it is a closing 1 x 1 `nn.Conv2d`.
 
     Parameters
     ----------
@@ -50,14 +50,22 @@ def head_name(model: nn.Module) -> str:
 def find_head(model: nn.Module) -> str | None:
     """Return what `head_name` returns, or None when `model` has no head (any more)."""
     modules = list(model.named_modules())
-    for kind in (nn.Linear, nn.Conv2d):
-        places = [i for i, (_, module) in enumerate(modules) if isinstance(module, kind)]
-        if places:
-            last = places[-1]
-            # An Identity behind the last layer stands where the head was: what is left is backbone.
-            removed = any(isinstance(module, nn.Identity) for _, module in modules[last:])
-            return None if removed else modules[last][0]
-    return None
+    layers = [i for i, (_, module) in enumerate(modules) if isinstance(module, nn.Linear)]
+    if (
+        not layers
+    ):  # a convolution is a head only as the last layer, and as a linear map of each place
+        own = [i for i, (_, module) in enumerate(modules) if list(module.parameters(recurse=False))]
+        layers = [i for i in own[-1:] if _is_linear_map(modules[i][1])]
+    # An Identity behind the last layer stands where the head was: what is left is backbone.
+    if not layers or any(isinstance(module, nn.Identity) for _, module in modules[layers[-1] :]):
+        return None
+    return modules[layers[-1]][0]
+
+
+def _is_linear_map(module: nn.Module) -> bool:
+    return (
+        isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.bias is not None
+    )
 
 
 def aux_head_names(model: nn.Module) -> list[str]:

@@ -210,6 +210,11 @@ def evaluate(
             f"Expected one prediction for each true label, got {len(y_true)} labels and "
             f"{len(y_pred)} predictions."
         )
+    if (y_true.dtype.kind in "OUS") != (y_pred.dtype.kind in "OUS"):
+        raise FeatxError(
+            f"Expected true and predicted labels of one kind, got {y_true.dtype} and {y_pred.dtype}. "
+            "Turn both into names or both into numbers."
+        )
     seen = np.unique(np.concatenate([y_true, y_pred]))
     classes = list(seen) if labels is None else list(labels)
     unknown = sorted(set(seen.tolist()) - set(np.asarray(classes).tolist()), key=str)
@@ -218,12 +223,19 @@ def evaluate(
             f"Expected labels among {[_plain(c) for c in classes]}, got "
             f"{unknown or [positive]}. Name all classes with labels=[…]."
         )
+    if len(classes) < 2:
+        raise FeatxError(
+            f"Expected at least two classes, got only {_plain(classes[0])!r}. Name all classes with "
+            "labels=[…]."
+        )
     limits = {**THRESHOLDS, **(thresholds or {})}
     if len(limits) > len(THRESHOLDS):
         wrong = sorted(set(limits) - set(THRESHOLDS))
         raise FeatxError(f"Expected thresholds among {list(THRESHOLDS)}, got {wrong}.")
 
     base = y_true if y_train is None else _column(y_train, "y_train")
+    if len(base) == 0:
+        raise FeatxError("Expected y_train to hold the training labels, got none. Leave it out.")
     values, counts = np.unique(base, return_counts=True)
     majority = values[counts.argmax()]
     zero: Any = 0  # for a class that is never predicted; the type stubs know only names
@@ -269,6 +281,8 @@ def _verdict(numbers: dict, p: float, r: float, num_classes: int, limits: dict) 
     if loss is not None:
         good.append(loss < limits["loss_good"])
         bad.append(loss >= np.log(num_classes))  # no better than equal odds for all
+    if num_classes == 1:
+        return "mixed"  # whatever the numbers: nothing was there to be told apart
     # Beating nobody, or failing the class that matters, is bad however good another number looks.
     if bad[0] or (bad[1] and numbers["positive"] is not None):
         return "bad"
@@ -288,6 +302,14 @@ def _findings(numbers: dict, p: float, r: float, limits: dict) -> list[Finding]:
                 f"Accuracy is {accuracy:.2f}, yet recall of {what} is {r:.2f}: most of it is missed, "
                 f"and always answering {numbers['majority_label']!r} scores {majority:.2f} already.",
                 "Judge by recall, precision and balanced accuracy.",
+            )
+        )
+    elif sum(n > 0 for n in numbers["support"]) == 1:
+        findings.append(
+            Finding(
+                "one_class_only",
+                f"All {sum(numbers['support'])} test rows are of one class, so nothing had to be told apart.",
+                "Test on rows of all classes.",
             )
         )
     elif accuracy <= majority:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import save_file
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision.models import ResNet18_Weights, resnet18
 
 import featx
@@ -32,10 +33,11 @@ def test_glyphnet_is_the_same_each_time_and_needs_no_network(offline):
 
 
 def test_weights_id_follows_the_content():
-    backbone, twin = (featx.load_backbone("glyphnet") for _ in range(2))
-    twin.model.bn1.running_mean[0] += 1
-    assert len(backbone.weights_id) == 16
-    assert backbone.weights_id != twin.weights_id
+    backbone = featx.load_backbone("glyphnet")
+    before = backbone.weights_id
+    backbone.model.bn1.running_mean[0] += 1
+    assert len(before) == 16
+    assert backbone.weights_id != before
 
 
 def test_random_weights_follow_the_seed():
@@ -64,7 +66,7 @@ def test_default_weights_take_torchvisions_road(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     source = resnet18(weights=None)
     torch.save(source.state_dict(), folder / ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[-1])
-    for weights in ("default", "IMAGENET1K_V1"):
+    for weights in ("default", "IMAGENET1K_V1", ResNet18_Weights.IMAGENET1K_V1):
         backbone = featx.load_backbone("resnet18", weights=weights)
         assert torch.equal(backbone.model.fc.weight, source.fc.weight)
         assert repr(backbone.preprocess) == repr(ResNet18_Weights.DEFAULT.transforms())
@@ -91,6 +93,7 @@ def test_no_network_says_where_to_put_the_file(tmp_path, monkeypatch):
         (("resnet18", "IMAGENET"), "one of default, IMAGENET1K_V1"),
         (("glyphnet", "IMAGENET1K_V1"), "Expected weights of glyphnet: one of default,"),
         (("resnet18", "missing.pth"), "there is none at"),
+        (("resnet50", ResNet18_Weights.DEFAULT), "Expected weights of resnet50"),
     ],
 )
 def test_wrong_names_are_told(arguments, message):
@@ -156,6 +159,7 @@ def test_every_kind_of_source_gives_the_same(backbone, digits):
         "floats": few / 255,
         "without channels": few[:, 0],
         "array": few.numpy(),
+        "array with negative strides": np.ascontiguousarray(few.numpy()[::-1])[::-1],
         "colour": few.expand(-1, 3, -1, -1),
         "dataset": TensorDataset(few),
         "labelled dataset": TensorDataset(few, digits.labels[:20]),
@@ -193,6 +197,19 @@ def test_extraction_leaves_the_model_as_it_was(backbone, digits):
         model.eval()
 
 
+class Listed(Dataset):
+    """A dataset of whatever is in a list."""
+
+    def __init__(self, items: list) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int):
+        return self.items[index]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -203,6 +220,10 @@ def test_extraction_leaves_the_model_as_it_was(backbone, digits):
         (torch.zeros(4, 1, 8, 8, dtype=torch.int64), "got torch.int64"),
         ("a folder", "got str"),
         ([torch.zeros(1, 8, 8)], "got list"),
+        (torch.tensor(1.0), "Move the channels"),
+        (np.array([np.zeros((8, 8)), None], dtype=object), "Expected an array of numbers"),
+        (Listed([Image.new("L", (8, 8))] * 3), "Give the dataset a transform"),
+        (Listed([torch.zeros(1, 8, 8), torch.zeros(1, 9, 9)]), "Give the dataset a transform"),
     ],
 )
 def test_wrong_images_are_told(backbone, data, message):
@@ -211,8 +232,10 @@ def test_wrong_images_are_told(backbone, data, message):
 
 
 def test_wrong_options_are_told(backbone, digits):
-    with pytest.raises(featx.FeatxError, match="device that this machine has"):
-        featx.extract(backbone, digits, device="gpu", progress=False)
+    for device in ("gpu", "meta", "cuda:99", ["cpu"]):
+        with pytest.raises(featx.FeatxError, match="device that this machine has"):
+            featx.extract(backbone, digits, device=device, progress=False)
+    assert backbone.model.fc.weight.device.type == "cpu"
     with pytest.raises(featx.FeatxError, match="batch_size"):
         featx.extract(backbone, digits, batch_size=0, progress=False)
     with pytest.raises(featx.FeatxError, match=r"featx\.load_backbone, got GlyphNet"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -92,12 +93,36 @@ def test_wrong_use_is_one_sentence_and_status_2(tmp_path):
         (["demoo"], "No such command 'demoo'"),
         (["assignment", "build", "nosuch"], "nosuch"),
         (["assignment", "check", "practice", "--course-dir", str(tmp_path)], "assignments.toml"),
+        (
+            ["assignment", "check", "practice", "--course-dir", str(tmp_path / "file")],
+            "cannot be read",
+        ),
+        (["lab", "--folder", str(tmp_path / "file")], "Choose one with --folder DIR"),
     ]
     for arguments, message in cases:
         done = run("-m", "featx", *arguments)
         assert done.returncode == 2, arguments
         assert message in " ".join(done.stderr.split()), arguments
         assert "Traceback" not in done.stderr
+
+
+def test_a_problem_that_was_looked_for_and_found_is_status_1(root, tmp_path):
+    shutil.copytree(root / "autograders", tmp_path / "course")
+    notebook = tmp_path / "course" / "source" / "practice" / "practice.ipynb"
+    notebook.write_text(notebook.read_text() + " ")
+    command = [
+        "-m",
+        "featx",
+        "assignment",
+        "check",
+        "practice",
+        "--course-dir",
+        tmp_path / "course",
+    ]
+    done = run(*map(str, command))
+    assert done.returncode == 1
+    assert "featx assignment build practice" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_version():

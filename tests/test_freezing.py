@@ -26,6 +26,12 @@ def small_resnet() -> nn.Module:
     return models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10)
 
 
+def small_resnet_with(head: nn.Module) -> nn.Module:
+    model = small_resnet()
+    model.fc = head
+    return model
+
+
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
     model.train()
     for _ in range(steps):
@@ -135,6 +141,22 @@ def test_freezing_a_headless_model_freezes_all_of_it():
     remove_head(model)
     assert find_head(model) is None
     assert not any(p.requires_grad for p in freeze(model).parameters())
+
+
+@pytest.mark.parametrize(
+    "headless",
+    [
+        lambda: nn.Sequential(*list(small_resnet().children())[:-1]),
+        lambda: small_resnet_with(nn.Sequential()),
+        lambda: small_resnet_with(nn.Identity()),
+    ],
+)
+def test_no_convolution_of_a_backbone_is_taken_for_its_head(headless):
+    model = headless()
+    assert find_head(model) is None
+    assert not any(p.requires_grad for p in freeze(model).parameters())
+    with pytest.raises(featx.FeatxError, match="still has its head"):
+        replace_head(model, 3)
 
 
 def test_a_misspelt_stage_lists_close_matches():

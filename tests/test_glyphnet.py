@@ -34,14 +34,22 @@ def test_the_result_does_not_hang_on_five_lucky_seeds(glyphnet_features):
     assert (glyph >= list(DUE.values())).all(), glyph
 
 
-def test_model_card_states_what_is_measured(glyphnet_features):
-    card = glyphnet.MODEL_CARD.read_text()
-    X, y = glyphnet_features.X, glyphnet_features.y
-    measured = featx.few_label_accuracy(X, y, shots=tuple(DUE), seeds=range(5)).mean
-    row = re.search(r"\| \*\*GlyphNet\*\* \|(.*)\|", card)
-    assert row, "the card has a row for GlyphNet"
-    stated = [float(cell) for cell in re.findall(r"(\d\.\d+) ±", row.group(1))]
-    assert stated == pytest.approx(measured.tolist(), abs=0.002)
+def test_model_card_and_readme_state_what_is_measured(root, digits, glyphnet_features):
+    card, readme = glyphnet.MODEL_CARD.read_text(), (root / "README.md").read_text()
+    torch.manual_seed(0)
+    untrained = featx.load_backbone("glyphnet", weights=None)
+    kinds = {
+        "pixels": digits.images.flatten(1).numpy() / np.float32(255),
+        "random weights": featx.extract(untrained, digits, progress=False).X,
+        "**GlyphNet**": glyphnet_features.X,
+    }
+    for name, X in kinds.items():
+        measured = featx.few_label_accuracy(X, glyphnet_features.y, shots=tuple(DUE)).mean.tolist()
+        for text in (card, readme):
+            row = re.search(rf"\| {re.escape(name)} \|(.*)\|", text)
+            assert row, f"a row for {name}"
+            stated = [float(cell) for cell in re.findall(r"\| (\d\.\d+)", "|" + row.group(1))]
+            assert stated == pytest.approx(measured, abs=0.002), name
     with safe_open(glyphnet.WEIGHTS_FILE, "pt") as file:
         for name, fact in file.metadata().items():
             assert f"| {name} | {fact} |" in card

@@ -107,6 +107,12 @@ def test_a_report_speaks_in_text_html_json_and_picture():
     assert report.plot().get_ylabel() == "true class"
 
 
+def test_one_class_tells_nothing():
+    report = featx.evaluate([1, 1], [1, 1], labels=[0, 1])
+    assert report.verdict == "mixed"
+    assert [finding.code for finding in report.findings] == ["one_class_only"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -115,6 +121,9 @@ def test_a_report_speaks_in_text_html_json_and_picture():
         (([0, 1], [[0.1, 0.9], [0.8, 0.2]]), {}, r"scores\.argmax\(1\)"),
         (([0, 1], [0, 2]), {"labels": [0, 1]}, r"got \[2\]"),
         (([0, 1], [0, 1]), {"positive": 5}, r"got \[5\]"),
+        (([1, 1], [1, 1]), {}, "at least two classes"),
+        (([0, 1], ["0", "1"]), {}, "labels of one kind"),
+        (([0, 1], [0, 1]), {"y_train": []}, "y_train"),
         (([0, 1], [0, 1], [0.1, 0.2, 0.3]), {}, "one column a class"),
         (([0, 1], [0, 1], [0.1, np.nan]), {}, "Apply softmax"),
         (([0, 1], [0, 1], [[3.0, 1.0], [0.0, 2.0]]), {}, "Apply softmax"),

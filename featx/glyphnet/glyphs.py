@@ -53,7 +53,7 @@ def letter_fonts() -> list[Path]:
 
 
 def _has_all_letters(path: Path) -> bool:
-    font = FT2Font(path)
+    font = FT2Font(str(path))  # older matplotlib takes no Path
     index = font.get_charmap()
     return all(
         ord(letter) in index and font.get_glyph_name(index[ord(letter)]) == letter
@@ -77,7 +77,7 @@ def letters_of(font: Path) -> Iterator[tuple[str, str]]:
     >>> dict(letters_of(letter_fonts()[0]))["q"]
     'q'
     """
-    for code in FT2Font(font).get_charmap():
+    for code in FT2Font(str(font)).get_charmap():
         character = chr(code)
         if character in CLASSES:
             yield character, character

@@ -10,7 +10,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from featx.errors import FeatxError, close_matches
+from featx.errors import FeatxError, ProblemFound, close_matches
 from featx.study.bank import OneChoice, load_question
 from featx.study.exercises import SETUP, Exercise, load_exercise
 
@@ -171,8 +171,10 @@ def check_assignment(name: str, course_dir: str | Path) -> bool:
 
     Raises
     ------
-    FeatxError
+    ProblemFound
         When the notebook is missing or has drifted.
+    FeatxError
+        When the assignment is not valid.
     """
     path = _notebook_path(name, course_dir)
     expected = _notebook_text(load_assignment(name, course_dir))
@@ -182,7 +184,7 @@ def check_assignment(name: str, course_dir: str | Path) -> bool:
         problem = "it has drifted from the questions and exercises"
     else:
         return True
-    raise FeatxError(
+    raise ProblemFound(
         f"Expected the notebook of {name} at {path}, but {problem}. "
         f"Run: featx assignment build {name}"
     )
@@ -192,12 +194,12 @@ def _read(course_dir: Path) -> dict[str, Any]:
     path = course_dir / "assignments.toml"
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except OSError as error:
         raise FeatxError(
-            f"Expected a course with assignments.toml, but there is no {path}. "
-            "Go to the course's folder, or name it."
+            f"Expected a course with assignments.toml, but {path} cannot be read "
+            f"({error.strerror}). Go to the course's folder, or name it."
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FeatxError(f"{path}: expected TOML, but it does not parse: {error}.") from error
 
 
