@@ -155,7 +155,8 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
     if path is not None:
         _load_state(model, path, name)
         if hasattr(model, "transform_input"):  # Inception and GoogLeNet
-            model.transform_input = True  # as torchvision sets it for the weights it trained
+            # as torchvision sets it for the weights it trained
+            model.transform_input = True  # pyright: ignore[reportArgumentType]
     first = next(p for p in model.parameters() if p.ndim == 4)
     head = model.get_submodule(head_name(model))
     return Backbone(name, model.eval(), preprocess, in_size(head), in_channels=first.shape[1])
