@@ -11,6 +11,7 @@ from featx.study.exercises import Exercise, list_exercises, load_exercise
 from featx.study.showing import (
     can_show_widgets,
     code_html,
+    print_text,
     show,
     show_verdict,
     to_html,
@@ -243,7 +244,7 @@ def _ask(question: OneChoice) -> None:
     if can_show_widgets():
         _show_widget(question)
     else:
-        print(_as_text(question))
+        print_text(_as_text(question))
 
 
 def _as_text(question: OneChoice) -> str:

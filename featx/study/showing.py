@@ -13,6 +13,7 @@ __all__ = [
     "can_show_widgets",
     "code_html",
     "in_notebook",
+    "print_text",
     "show",
     "show_verdict",
     "to_html",
@@ -72,6 +73,13 @@ def verdict_html(verdict: Verdict) -> str:
     )
 
 
+def print_text(text: str) -> None:
+    """Print a text; a symbol that the console cannot write becomes a question mark."""
+    # The words beside the symbols carry the status as well, so nothing is lost.
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    print(text.encode(encoding, errors="replace").decode(encoding))
+
+
 def show(text: str, markup: str | None = None) -> None:
     """Show a text; in a notebook as HTML.
 
@@ -83,7 +91,7 @@ def show(text: str, markup: str | None = None) -> None:
         The HTML for a notebook; made from `text` when there is none.
     """
     if not in_notebook():
-        print(text)
+        print_text(text)
         return
     from IPython.display import HTML, display
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,15 @@ def test_every_public_name_is_there() -> None:
         assert callable(getattr(study, name))
     with pytest.raises(AttributeError, match="no attribute 'quizz'"):
         study.quizz  # noqa: B018
+
+
+def test_a_console_without_the_symbols_gets_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    question = load_question("few-labels")
+    assert study.quiz(question.id, answer=question.right_letter).status == "correct"
+    sys.stdout.flush()
+    assert written.getvalue().startswith(b"? Correct")
 
 
 def test_check_shows_the_message_and_returns_the_verdict(

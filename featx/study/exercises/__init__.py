@@ -178,11 +178,12 @@ def _same_code(code: CodeType | None, starter: str) -> bool:
     if code is None:
         return False
     compiled = compile(starter, "<starter>", "exec", dont_inherit=True)
-    given = next(c for c in compiled.co_consts if isinstance(c, CodeType))
-    return (code.co_code, code.co_names, code.co_consts) == (
-        given.co_code,
-        given.co_names,
-        given.co_consts,
+    # By name: the code of defaults, and from Python 3.14 on of annotations, may come first.
+    return any(
+        (code.co_code, code.co_names, code.co_consts)
+        == (given.co_code, given.co_names, given.co_consts)
+        for given in compiled.co_consts
+        if isinstance(given, CodeType) and given.co_name == code.co_name
     )
 
 
