@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from featx.errors import FeatxError
-from featx.study.exercises import SETUP, STUB, list_exercises, load_exercise
+from featx.study.exercises import SETUP, STUB, _same_code, list_exercises, load_exercise
 from featx.study.verdicts import Verdict
 
 EXERCISES = [load_exercise(exercise_id) for exercise_id in list_exercises()]
@@ -96,7 +96,17 @@ def test_mutants_have_messages_of_their_own(exercise) -> None:
 
 
 @per_exercise
-@pytest.mark.parametrize("returned", ["None", "args[0]", "'text'", "0"])
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "None",
+        "args[0]",
+        "'text'",
+        "0",
+        # the right shape for pretrained-features, and nothing in it
+        "torch.zeros(len(args[1]), args[0].fc.in_features)",
+    ],
+)
 def test_doing_nothing_earns_nothing(exercise, returned: str) -> None:
     verdict = judged(exercise, f"def {exercise.entry}(*args, **kwargs): return {returned}")
     assert verdict.score == 0
@@ -194,6 +204,128 @@ def test_global_random_state_is_left_alone() -> None:
 def test_other_ways_to_take_features_are_right_too(body: str) -> None:
     exercise = load_exercise("pretrained-features")
     assert judged(exercise, f"def features_of(model, images):{body}").status == "correct"
+
+
+def test_features_that_only_lack_flatten_are_told_so() -> None:
+    verdict = judged(
+        load_exercise("pretrained-features"),
+        """
+def features_of(model, images):
+    model.eval()
+    with torch.no_grad():
+        return nn.Sequential(*list(model.children())[:-1])(images)
+""",
+    )
+    assert (verdict.misconception, verdict.score) == ("not-flattened", 0.75)
+    assert "pooled already" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ("model.fc = nn.Sequential()", True),
+        ("model.fc = nn.Dropout(0.5)", True),  # eval() makes it hand on what comes in
+        ("model.fc = nn.Identity(); model(torch.rand(2, 3, 64, 64))", True),
+        ("model.fc = nn.Softmax(1)", False),
+        ("model.fc = nn.Identity(); model.avgpool = nn.AdaptiveMaxPool2d(1)", False),
+    ],
+)
+def test_features_are_judged_by_their_numbers(changes: str, same: bool) -> None:
+    source = (
+        f"def remove_head(model):\n    size = model.fc.in_features\n    {changes}\n    return size"
+    )
+    verdict = judged(load_exercise("identity-head-features"), source)
+    assert (verdict.status == "correct") is same
+    assert verdict.misconception == (None if same else "features-changed")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "nn.Linear(512, num_classes, bias=False)",
+        "nn.Sequential(nn.Dropout(0.2), nn.Linear(512, num_classes))",
+    ],
+)
+def test_other_heads_are_right_too(head: str) -> None:
+    exercise = load_exercise("freeze-all-but-head")
+    source = exercise.solution.replace("nn.Linear(model.fc.in_features, num_classes)", head)
+    assert source != exercise.solution
+    assert judged(exercise, source).status == "correct"
+
+
+def test_the_attribute_on_the_new_head_is_named() -> None:
+    exercise = load_exercise("freeze-all-but-head")
+    source = exercise.mutant("head-before-freeze").replace(
+        "    return model", "    model.fc.requires_grad = True\n    return model"
+    )
+    assert judged(exercise, source).misconception == "attribute-on-module"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "misconception"),
+    [
+        ("SGD(trainable, lr=0.01)", "Adam(trainable, lr=0.01)", "not-sgd"),
+        ("lr=0.01", "lr=0.0", "head-did-not-move"),
+    ],
+)
+def test_the_step_is_one_of_sgd_that_moves_the_head(old: str, new: str, misconception: str) -> None:
+    exercise = load_exercise("train-only-the-head")
+    source = exercise.solution.replace(old, new)
+    assert source != exercise.solution
+    verdict = judged(exercise, source)
+    assert (verdict.misconception, verdict.score) == (misconception, 0.8)
+
+
+def test_an_optimizer_without_parameters_comes_from_the_frozen_head() -> None:
+    """Torch says "empty parameter list"; the verdict names the mistake behind it."""
+    source = """
+def train_only_the_head(model, num_classes, images, labels):
+    model.fc = nn.Linear(model.fc.in_features, num_classes)
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    return torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
+"""
+    verdict = judged(load_exercise("train-only-the-head"), source)
+    assert verdict.misconception == "head-before-freeze"
+
+
+def test_without_the_freeze_the_rest_still_counts() -> None:
+    exercise = load_exercise("train-only-the-head")
+    source = exercise.mutant("backbone-still-trains").replace(
+        "SGD(model.parameters()", "SGD(model.fc.parameters()"
+    )
+    verdict = judged(exercise, source)
+    assert (verdict.misconception, verdict.score) == ("backbone-still-trains", 0.8)
+    assert "the optimizer holds the head and nothing else" in verdict.message
+
+
+def test_a_huge_rate_is_named_whatever_is_unfrozen() -> None:
+    source = """
+def unfreeze_deeper(model, head_lr):
+    return torch.optim.SGD(model.requires_grad_(True).parameters(), lr=1.0)
+"""
+    verdict = judged(load_exercise("unfreeze-deeper"), source)
+    assert verdict.misconception == "huge-learning-rate"
+    assert "rate 1." in verdict.message
+
+
+def test_layer4_learns_with_its_batchnorm_frozen_too() -> None:
+    exercise = load_exercise("unfreeze-deeper")
+    source = exercise.solution.replace(
+        "requires_grad = True", "requires_grad = parameter.ndim == 4"
+    )
+    assert source != exercise.solution
+    assert judged(exercise, source).status == "correct"
+
+
+def test_the_starter_is_known_by_its_name() -> None:
+    """Other code may come before the function's: since Python 3.14 that of its annotations."""
+    starter = "def f(x, key=lambda y: y + 1):\n    # nothing yet\n    return x"
+    namespace: dict[str, Any] = {}
+    exec(starter, namespace)
+    assert _same_code(namespace["f"].__code__, starter)
+    exec(starter.replace("return x", "return x + 1"), namespace)
+    assert not _same_code(namespace["f"].__code__, starter)
 
 
 def test_featx_itself_solves_the_freezing_tasks() -> None:

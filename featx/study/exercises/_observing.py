@@ -12,7 +12,15 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-__all__ = ["count_steps", "describe", "fingerprints", "groups_of", "stages_of", "trainable"]
+__all__ = [
+    "attribute_on_modules",
+    "count_steps",
+    "describe",
+    "fingerprints",
+    "groups_of",
+    "stages_of",
+    "trainable",
+]
 
 
 def fingerprints(model: nn.Module) -> dict[str, str]:
@@ -26,6 +34,11 @@ def fingerprints(model: nn.Module) -> dict[str, str]:
 def trainable(model: nn.Module) -> list[str]:
     """Name the parameters that require gradients."""
     return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def attribute_on_modules(model: nn.Module) -> list[str]:
+    """Name the modules on which ``requires_grad`` was set, which does nothing."""
+    return [name or "model" for name, m in model.named_modules() if "requires_grad" in vars(m)]
 
 
 def stages_of(names: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._observing import describe, trainable
+from featx.study.exercises._observing import attribute_on_modules, describe, trainable
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -65,33 +65,36 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     returned = function(given, _num_classes(seed))
     model = returned if isinstance(returned, nn.Module) else given
     head = getattr(model, "fc", None)
+    inside = list(head.modules()) if isinstance(head, nn.Module) else []
+    linears = [module for module in inside if isinstance(module, nn.Linear)]
     return describe(returned) | {
         "same_model": returned is given,
         "trainable": trainable(model),
         "frozen": sum(not parameter.requires_grad for parameter in model.parameters()),
         "head": type(head).__name__,
         "new_head": head is not old_head,
-        "head_sizes": [head.in_features, head.out_features] if isinstance(head, nn.Linear) else [],
-        "with_attribute": [
-            name for name, module in model.named_modules() if "requires_grad" in vars(module)
-        ],
+        # A head of several layers, such as Dropout and Linear, is a head too.
+        "head_sizes": [linears[0].in_features, linears[-1].out_features] if linears else [],
+        "head_parameters": [n for n, _ in model.named_parameters() if n.startswith("fc.")],
+        "with_attribute": attribute_on_modules(model),
     }
 
 
 def judge(seen: dict[str, Any], seed: int) -> Verdict:
     num_classes = _num_classes(seed)
     right_head = seen["new_head"] and seen["head_sizes"] == [512, num_classes]
-    trains_head = {"fc.weight", "fc.bias"} <= set(seen["trainable"])
+    own = set(seen["head_parameters"])
+    trains_head = bool(own) and own <= set(seen["trainable"])
     live = [name for name in seen["trainable"] if not name.startswith("fc.")]
     sizes = " -> ".join(map(str, seen["head_sizes"])) or seen["head"]
     return weigh(
         [
             Check(
-                not (live and seen["with_attribute"]),
+                not seen["with_attribute"] or (trains_head and not live),
                 0,
                 "attribute-on-module",
                 f"You set `requires_grad` on a module (`{(seen['with_attribute'] or ['-'])[0]}`). A "
-                "module has no such switch: Python adds a new attribute and nothing is frozen. Set it "
+                "module has no such switch: Python adds a new attribute and no parameter changes. Set it "
                 "on each of `model.parameters()`, or call `module.requires_grad_(False)`.",
             ),
             Check(
@@ -160,7 +163,7 @@ EXERCISE = Exercise(
     prompt="""
 Write `freeze_all_but_head(model, num_classes)` for a `resnet18`. Afterwards no parameter of the backbone
 requires gradients, `model.fc` is a new `nn.Linear` with `num_classes` outputs, and this head can learn.
-Return the model.
+Change the model in place and return it.
 """.strip(),
     hints=(
         "`requires_grad` belongs to parameters. How do you reach all parameters of a model?",

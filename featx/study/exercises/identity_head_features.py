@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -55,6 +56,12 @@ def pooling_removed(model: nn.Module) -> int:
     return num_features
 
 
+def layer_in_place_of_head(model: nn.Module) -> int:
+    num_features = model.fc.in_features
+    model.fc = nn.Linear(num_features, num_features)
+    return num_features
+
+
 def observe(function: Any, seed: int) -> dict[str, Any]:
     # The second network has the wide blocks, and so the feature size, of a resnet50.
     models = {
@@ -63,21 +70,37 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     }
     seen = {}
     for name, (model, images) in models.items():
+        untouched = deepcopy(model)
         returned = function(model)
         with torch.no_grad():
             output = model.eval()(images)
+            expected = _reaches_head(untouched, model, images)
         seen[name] = {
             "returned": describe(returned),
             "size": int(returned) if isinstance(returned, int) else None,
             "output": describe(output),
+            "same": isinstance(output, torch.Tensor)
+            and output.shape == expected.shape
+            and torch.allclose(output, expected, rtol=1e-3, atol=1e-4),
         }
     return seen
+
+
+def _reaches_head(untouched: nn.Module, changed: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return what the head would take in, with the buffers as they are now."""
+    # A forward pass in train() mode, to look at a shape, moves BatchNorm; that is no mistake here.
+    now = dict(changed.named_buffers())
+    kept = {name: now[name] for name, _ in untouched.named_buffers() if name in now}
+    untouched.load_state_dict(kept, strict=False)
+    untouched.fc = nn.Identity()
+    return untouched.eval()(images)
 
 
 def judge(seen: dict[str, Any], seed: int) -> Verdict:
     narrow, wide = seen["narrow"], seen["wide"]
     shape, size = narrow["output"]["shape"] or [], narrow["size"]
-    pools = shape == [4, 512] and wide["output"]["shape"] == [4, 2048]
+    shaped = shape == [4, 512] and wide["output"]["shape"] == [4, 2048]
+    pools = shaped and narrow["same"] and wide["same"]
     says = f"`{size}`" if size is not None else f"a {narrow['returned']['type']}"
     return weigh(
         [
@@ -96,11 +119,19 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 "head. Features are pooled: keep `avgpool` and take off `fc` only.",
             ),
             Check(
-                pools,
-                2,
+                shaped,
+                0,
                 "not-features",
                 f"For 4 images resnet18 now returns the shape {tuple(shape)}. Expected one row for "
                 "each image and one column for each number that `fc` took in.",
+            ),
+            Check(
+                pools,
+                2,
+                "features-changed",
+                "The shape is right, but the numbers are not the ones that `fc` took in: another layer "
+                "works on them, or another pooling. Change nothing but `fc`, and put a layer there that "
+                "hands on what comes in.",
                 right="`model(images)` gives the features",
             ),
             Check(
@@ -160,6 +191,7 @@ features of one image, which is not the same for every ResNet.
         "size-of-resnet50": size_of_resnet50,
         "size-is-fixed": size_of_resnet18,
         "pooling-removed": pooling_removed,
+        "features-changed": layer_in_place_of_head,
     },
     visible_test="""
 model = torchvision.models.resnet18(weights=None)

@@ -85,9 +85,12 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     model = backbone.model
     before = fingerprints(model)
     parameters = {name for name, _ in model.named_parameters()}
+    maps: list[torch.Tensor] = []  # the feature maps that the function itself computed
+    handle = model.layer4.register_forward_hook(lambda *passed: maps.append(passed[-1].detach()))
     with count_steps() as steps:
         first = function(model.train(), images.clone())
         taken = steps()
+    handle.remove()
     after = {**before, **fingerprints(model)}  # a head that was taken off did not move
     moved = [name for name in before if before[name] != after[name]]
     seen = describe(first) | {
@@ -95,11 +98,16 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
         "moved_parameters": [name for name in moved if name in parameters],
         "moved_buffers": [name for name in moved if name not in parameters],
     }
-    if seen["shape"] == [NUM_IMAGES, backbone.num_features]:
+    size = backbone.num_features
+    if seen["shape"] in ([NUM_IMAGES, size], [NUM_IMAGES, size, 1, 1]):
         fresh = _inputs(seed)[0].model.train()
         again = function(fresh, images.clone())
-        seen["values"] = first.detach().float().tolist()
+        rows = first.detach().float().flatten(1)
+        seen["values"] = rows.tolist()
         seen["repeats"] = bool(torch.allclose(first, again, atol=1e-5))
+        seen["from_forward_pass"] = any(
+            len(m) == NUM_IMAGES and torch.allclose(m.mean((2, 3)), rows, atol=1e-5) for m in maps
+        )
     return seen
 
 
@@ -112,9 +120,12 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
     shape = seen["shape"]
     shown = f"a tensor of the shape {tuple(shape)}" if shape else f"a {seen['type']}"
     is_features = shape == [NUM_IMAGES, size]
-    values = torch.tensor(seen["values"]) if is_features else None
+    unflattened = shape == [NUM_IMAGES, size, 1, 1]
+    values = torch.tensor(seen["values"]) if is_features or unflattened else None
     same = values is not None and torch.allclose(values, expected, rtol=1e-3, atol=1e-3)
     backbone_moved = [name for name in seen["moved_parameters"] if not name.startswith("fc.")]
+    # Who ran the model and changed nothing did a part; who only made up numbers did none of it.
+    computed = same or seen.get("from_forward_pass", False)
     trained = bool(seen["moved_parameters"] or seen["optimizer_steps"])
     return weigh(
         [
@@ -127,7 +138,14 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 "example with `nn.Identity()`.",
             ),
             Check(
-                shape is None or len(shape) != 4,
+                not unflattened,
+                0,
+                "not-flattened",
+                f"You returned {shown}: these are pooled already, but two dimensions of size 1 are "
+                f"left. Expected `({NUM_IMAGES}, {size})`: only `flatten(1)` is missing.",
+            ),
+            Check(
+                shape is None or len(shape) != 4 or unflattened,
                 0,
                 "pooling-left-out",
                 f"You returned {shown}: the feature map, before pooling. Features are the pooled "
@@ -173,21 +191,28 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
             ),
             Check(
                 same,
-                2,
+                1,
                 "not-the-models-features",
                 "The shape is right, but the numbers are not what the head of this model takes in. "
                 "Give the images to the model as they are and return what reaches `model.fc`.",
-                right="the features are the right ones",
+                right="the numbers are the right ones",
             ),
             Check(
-                is_features and not trained,
+                same and is_features,
+                1,
+                "not-features",
+                "The features are not one row for each image.",
+                right="there is one row of features for each image",
+            ),
+            Check(
+                computed and not trained,
                 1,
                 "trains-all-layers",
                 "The weights changed.",
                 right="no weight moved",
             ),
             Check(
-                is_features and not trained and not seen["moved_buffers"],
+                computed and not trained and not seen["moved_buffers"],
                 1,
                 "left-in-train-mode",
                 "The BatchNorm statistics moved.",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from featx.study.exercises import Exercise
@@ -97,6 +98,33 @@ def no_step(
     return torch.optim.SGD(model.fc.parameters(), lr=0.01)
 
 
+def head_before_freeze(
+    model: nn.Module, num_classes: int, images: torch.Tensor, labels: torch.Tensor
+) -> torch.optim.Optimizer:
+    model.fc = nn.Linear(model.fc.in_features, num_classes)
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    optimizer = torch.optim.SGD(model.fc.parameters(), lr=0.01)
+    nn.functional.cross_entropy(model.eval()(images), labels).backward()
+    optimizer.step()
+    return optimizer
+
+
+def several_steps(
+    model: nn.Module, num_classes: int, images: torch.Tensor, labels: torch.Tensor
+) -> torch.optim.Optimizer:
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    model.fc = nn.Linear(model.fc.in_features, num_classes)
+    optimizer = torch.optim.SGD(model.fc.parameters(), lr=0.01)
+    model.eval()
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    return optimizer
+
+
 def observe(function: Any, seed: int) -> dict[str, Any]:
     # The blocks, and so the head, of a resnet50, but one block a stage: a step takes no time.
     model = ResNet(Bottleneck, [1, 1, 1, 1])
@@ -104,9 +132,19 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     images, labels = torch.rand(8, 3, 48, 48), torch.arange(8) % num_classes
     before = fingerprints(model)
     parameters = {name for name, _ in model.named_parameters()}
-    with count_steps() as steps:
-        returned = function(model, num_classes, images, labels)
-        taken = steps()
+    old_head, heads = model.fc, []
+    handle = register_optimizer_step_pre_hook(lambda *_: heads.append(fingerprints(model.fc)))
+    try:
+        with count_steps() as steps:
+            returned = function(model, num_classes, images, labels)
+            taken = steps()
+    except (RuntimeError, ValueError):
+        # torch says only that nothing requires gradients; the verdict names the mistake.
+        if not _new_and_frozen(model.fc, old_head):
+            raise
+        returned, taken = None, 0
+    finally:
+        handle.remove()
     after = fingerprints(model)
     moved = [n for n in before if not n.startswith("fc.") and before[n] != after.get(n)]
     head = model.fc
@@ -115,10 +153,19 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
         "groups": groups_of(optimizer, model),
         "head_sizes": [head.in_features, head.out_features] if isinstance(head, nn.Linear) else [],
         "optimizer_steps": taken,
+        "is_sgd": isinstance(optimizer, torch.optim.SGD),
+        "head_frozen": _new_and_frozen(head, old_head),
+        "head_moved": bool(heads) and heads[0] != fingerprints(head),
         "moved_parameters": [name for name in moved if name in parameters],
         "moved_buffers": [name for name in moved if name not in parameters],
         "trainable": [n for n, p in model.named_parameters() if p.requires_grad],
     }
+
+
+def _new_and_frozen(head: Any, old_head: nn.Module) -> bool:
+    if head is old_head or not isinstance(head, nn.Module):
+        return False
+    return not any(parameter.requires_grad for parameter in head.parameters())
 
 
 def judge(seen: dict[str, Any], seed: int) -> Verdict:
@@ -130,9 +177,18 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
     holds_head = {"fc.weight", "fc.bias"} <= set(held)
     extra = [name for name in held if not name.startswith("fc.")]
     steps = right_head and holds_head and seen["optimizer_steps"] > 0
-    still = not live and not seen["moved_parameters"]
+    moved = seen["moved_parameters"]
+    still = not live and not moved
     return weigh(
         [
+            Check(
+                not seen["head_frozen"],
+                0,
+                "head-before-freeze",
+                "The head was replaced before the freeze, so the new head is frozen too: nothing is "
+                "left that could learn, and `loss.backward()` finds no tensor that requires gradients. "
+                "Freeze first, then make the head.",
+            ),
             Check(
                 groups is not None,
                 0,
@@ -171,25 +227,46 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 steps and still,
                 1,
                 "backbone-still-trains",
-                f"The backbone is not frozen: {len(live)} of its parameters require gradients and "
-                f"{len(seen['moved_parameters'])} moved in one step. Loop over `model.parameters()` and "
+                f"The backbone is not frozen: {len(live)} of its parameters require gradients. "
+                + (f"{len(moved)} of them moved. " if moved else "None moved yet. ")
+                + "Loop over `model.parameters()` and "
                 "set `requires_grad = False` before you make the head.",
-                right="no parameter of the backbone moved",
+                right="the backbone's parameters are frozen",
             ),
             Check(
-                steps and still and not extra and not strangers,
+                steps and not extra and not strangers,
                 1,
                 "optimizer-holds-frozen",
-                f"The optimizer holds {len(extra)} frozen parameters besides the head. It skips them, "
+                f"The optimizer holds {len(extra) + strangers} parameters besides the head. It skips them, "
                 "since they have no gradient, so the result is right; but give it only what is to "
                 "learn: then the code says what you mean and stays right when something is unfrozen.",
                 right="the optimizer holds the head and nothing else",
             ),
             Check(
-                steps and still and not seen["moved_buffers"],
+                seen["is_sgd"],
+                0,
+                "not-sgd",
+                f"The optimizer is `{seen['type']}`. Expected `torch.optim.SGD`.",
+            ),
+            Check(
+                seen["optimizer_steps"] <= 1,
+                0,
+                "several-steps",
+                f"The optimizer took {seen['optimizer_steps']} steps. Expected exactly one.",
+            ),
+            Check(
+                steps and seen["is_sgd"] and seen["optimizer_steps"] == 1 and seen["head_moved"],
+                1,
+                "head-did-not-move",
+                "A step was taken, but the head's numbers are what they were. A learning rate of 0, or "
+                "gradients that were cleared before the step, move nothing.",
+                right="the head took one step of SGD",
+            ),
+            Check(
+                steps and not seen["moved_buffers"],
                 1,
                 "batchnorm-drifts",
-                "No frozen weight moved, but the BatchNorm statistics did "
+                "The BatchNorm statistics moved "
                 f"({len(seen['moved_buffers'])} buffers): `requires_grad = False` does not hold them, "
                 "since in `train()` mode every forward pass updates them. Put the BatchNorm layers "
                 "into `eval()` mode *after* `model.train()`.",
@@ -230,6 +307,8 @@ step the backbone's weights *and its BatchNorm statistics* are what they were.
         "optimizer-holds-frozen": optimizer_holds_frozen,
         "backbone-still-trains": backbone_still_trains,
         "no-step": no_step,
+        "head-before-freeze": head_before_freeze,
+        "several-steps": several_steps,
     },
     visible_test="""
 model = torchvision.models.resnet50(weights=None)

@@ -12,7 +12,13 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._observing import describe, groups_of, stages_of, trainable
+from featx.study.exercises._observing import (
+    attribute_on_modules,
+    describe,
+    groups_of,
+    stages_of,
+    trainable,
+)
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -76,6 +82,25 @@ def same_rate(model: nn.Module, head_lr: float) -> torch.optim.Optimizer:
     return torch.optim.SGD(trainable, lr=head_lr, momentum=0.9)
 
 
+def head_frozen(model: nn.Module, head_lr: float) -> torch.optim.Optimizer:
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name.startswith("layer4")
+    groups = [
+        {"params": model.layer4.parameters(), "lr": head_lr / 10},
+        {"params": model.fc.parameters(), "lr": head_lr},
+    ]
+    return torch.optim.SGD(groups, momentum=0.9)
+
+
+def attribute_on_module(model: nn.Module, head_lr: float) -> torch.optim.Optimizer:
+    model.layer4.requires_grad = True
+    groups = [
+        {"params": model.layer4.parameters(), "lr": head_lr / 10},
+        {"params": model.fc.parameters(), "lr": head_lr},
+    ]
+    return torch.optim.SGD(groups, momentum=0.9)
+
+
 def observe(function: Any, seed: int) -> dict[str, Any]:
     # The stages of a resnet34, one block each; made like the one that underfits: 3 classes.
     model = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3)
@@ -87,16 +112,22 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     for group in groups or []:
         for stage in stages_of(group["names"]):
             rates.setdefault(stage, []).append(group["lr"])
-    layer4 = [f"layer4.{name}" for name, _ in model.layer4.named_parameters()]
+    live = trainable(model)
+    # Who leaves BatchNorm's scale and shift frozen still lets the stage learn: its convolutions do.
+    convolutions = {f"layer4.{name}" for name, p in model.layer4.named_parameters() if p.ndim == 4}
+    learning = convolutions | {name for name in live if name.startswith("layer4.")}
+    head = {"fc.weight", "fc.bias"}
     held = [name for group in groups or [] for name in group["names"]]
     return describe(returned) | {
         "is_optimizer": groups is not None,
         "rates": rates,
         "momentum": [group["momentum"] for group in groups or []],
-        "unfrozen": stages_of(trainable(model)),
-        "layer4_complete": set(layer4) <= set(trainable(model)),
-        "layer4_held": set(layer4) <= set(held),
-        "head_held": {"fc.weight", "fc.bias"} <= set(held),
+        "unfrozen": stages_of(live),
+        "with_attribute": attribute_on_modules(model),
+        "layer4_complete": convolutions <= set(live),
+        "layer4_held": learning <= set(held),
+        "head_trainable": head <= set(live),
+        "head_held": head <= set(held),
     }
 
 
@@ -109,9 +140,18 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
     top = max((rate for each in rates.values() for rate in each), default=0.0)
     deep, head = max(rates.get("layer4", [0.0])), max(rates.get("fc", [0.0]))
     held = seen["is_optimizer"] and seen["layer4_held"] and seen["head_held"]
-    tuned = held and seen["layer4_complete"]
+    tuned = held and seen["layer4_complete"] and seen["head_trainable"]
     return weigh(
         [
+            Check(
+                not seen["with_attribute"] or (seen["layer4_complete"] and seen["head_trainable"]),
+                0,
+                "attribute-on-module",
+                f"You set `requires_grad` on a module (`{(seen['with_attribute'] or ['-'])[0]}`). A "
+                "module has no such switch: Python adds a new attribute and no parameter changes. Set "
+                "it on each of `model.layer4.parameters()`, or call "
+                "`model.layer4.requires_grad_(True)`.",
+            ),
             Check(
                 not (nothing and top >= 0.5),
                 0,
@@ -119,6 +159,14 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 f"You only raised the learning rate, to {top:g}. The head already does what it can "
                 "with these features; a huge rate makes it jump about, and no better features come of "
                 "it. Let the deepest stage adapt: unfreeze `layer4`.",
+            ),
+            Check(
+                top < 0.5,
+                0,
+                "huge-learning-rate",
+                f"You train at the huge learning rate {top:g}. The first steps would destroy what the "
+                f"unfrozen stages have learned ({', '.join(unfrozen) or 'none'}). Let the head learn "
+                "at `head_lr` and `layer4` at a smaller rate.",
             ),
             Check(
                 not (nothing and seen["is_optimizer"] and not any(seen["momentum"])),
@@ -147,7 +195,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 seen["layer4_complete"],
                 2,
                 "layer4-incomplete",
-                "Only a part of `layer4` requires gradients. Loop over all of its parameters.",
+                "Not all convolutions of `layer4` require gradients. Loop over all of its parameters.",
                 right="`layer4` can learn",
             ),
             Check(
@@ -164,6 +212,13 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 0,
                 "no-optimizer",
                 f"The function returned a {seen['type']}. Return the optimizer.",
+            ),
+            Check(
+                seen["head_trainable"],
+                0,
+                "head-frozen",
+                "The head `fc` no longer requires gradients: you froze it while you unfroze "
+                "`layer4`. The head has to learn the new classes; leave it trainable.",
             ),
             Check(
                 tuned,
@@ -215,6 +270,8 @@ a smaller rate.
         "optimizer-before-unfreezing": optimizer_before_unfreezing,
         "shallow-stage": shallow_stage,
         "same-rate": same_rate,
+        "head-frozen": head_frozen,
+        "attribute-on-module": attribute_on_module,
     },
     visible_test="""
 model = torchvision.models.resnet34(weights=None, num_classes=3)
