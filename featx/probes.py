@@ -23,7 +23,7 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
 
     The features are centred and divided by one number, so that their mean square length is 64,
     whatever the backbone. (With a handful of labels a spread estimated for each feature apart is mostly
-    noise: on GlyphNet's features of the digits, standardising them costs one point with one label a
+    noise: on GlyphNet's features of the digits, standardising them costs a point or two with one label a
     class.)
 
     Parameters
