@@ -396,8 +396,12 @@ def _as_paths(paths: object) -> list[Path]:
     return [Path(os.fsdecode(path)) for path in listed]
 
 
-def _as_labels(labels: Iterable[Any] | np.ndarray, count: int) -> np.ndarray | list[str]:
+def _as_labels(labels: object, count: int) -> np.ndarray | list[str]:
     """Labels as whole numbers or as strings, one for each of `count` paths."""
+    if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
+        raise FeatxError(
+            f"Expected a list of labels, got {type(labels).__name__}. Give one label for each path."
+        )
     values = list(labels)
     if len(values) != count:
         raise FeatxError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import mimetypes
@@ -420,13 +421,13 @@ def _claimed_format(data: bytes) -> str | None:
 
 
 def _too_large(data: bytes) -> str:
-    limit = f"(limit {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels)"
-    name = _claimed_format(data)
-    if name is not None:
-        # Image.open gives no size with its refusal; the plugin alone does.
-        with Image.OPEN[name][0](io.BytesIO(data), "") as image:
-            return "too large: {} x {} pixels {}".format(*image.size, limit)
-    return f"too large {limit}"
+    size = "too many pixels"
+    # Image.open gives no size with its refusal. The plugin alone does, unless it refuses by itself.
+    with contextlib.suppress(Exception):
+        plugin, _ = Image.OPEN[_claimed_format(data) or ""]
+        with plugin(io.BytesIO(data), "") as image:
+            size = "{} x {} pixels".format(*image.size)
+    return f"too large: {size} (limit {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels)"
 
 
 @functools.cache
