@@ -7,6 +7,8 @@ those who cannot see it, which `alt_text` returns. Colours are told apart by the
 
 from __future__ import annotations
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +20,15 @@ from featx.errors import FeatxError
 
 if TYPE_CHECKING:
     from featx.probes import FewLabelAccuracy
+    from featx.shapes import ShapeTrace
 
-__all__ = ["alt_text", "plot_features_2d", "plot_few_label_accuracy", "plot_images"]
+__all__ = [
+    "alt_text",
+    "plot_features_2d",
+    "plot_few_label_accuracy",
+    "plot_images",
+    "plot_shapes",
+]
 
 # Okabe and Ito's palette, darkest first; https://jfly.uni-koeln.de/color/
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
@@ -186,6 +195,77 @@ def plot_images(
     ax.axis("off")
     named = f": {', '.join(map(str, titles))}" if titles is not None else ""
     return _described(ax, f"{count} images of {height} x {width} pixels{named}.")
+
+
+def plot_shapes(trace: ShapeTrace, ax: Axes | None = None) -> Axes:
+    """Draw the steps of a shape trace as a stream of shapes, from the input down to the output.
+
+    Parameters
+    ----------
+    trace
+        What `featx.trace_shapes` returned.
+    ax
+        Where to draw; by default a new figure, as high as the steps need.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A block for each step: the wider, the more channels or features; the higher, the more places
+        (pixels, tokens), both on a scale that brings large and small together. Beside it its name
+        and the shape of one image.
+    """
+    steps = [(name, shape[1:]) for name, shape in trace.stages()]
+    kinds = [_kind(shape) for _, shape in steps]
+    names = [textwrap.fill(name, 26, break_long_words=False) for name, _ in steps]
+    channels, places = np.array([_channels_and_places(shape) for _, shape in steps], dtype=float).T
+    widths = 0.8 + 5.2 * np.sqrt(channels / channels.max())
+    heights = 0.4 + 2.4 * (places / places.max()) ** 0.25
+    heights = np.maximum(heights, [0.8 * (1 + name.count("\n")) for name in names])
+    gap = 0.35
+    ax = _axes(ax, (6.4, max(2.4, 0.21 * (sum(heights) + gap * len(steps)) + 0.9)))
+    top, lower = 0.0, None
+    for (_, shape), name, kind, height, width in zip(
+        steps, names, kinds, heights, widths, strict=True
+    ):
+        if lower is not None:  # the stream between two blocks
+            x = [-lower / 2, lower / 2, width / 2, -width / 2]
+            ax.fill(x, [top - gap, top - gap, top, top], color="0.88", linewidth=0)
+        ax.barh(
+            top + height / 2,
+            width,
+            height,
+            left=-width / 2,
+            color=_COLOURS[_KINDS.index(kind)],
+            label=kind if kind not in ax.get_legend_handles_labels()[1] else None,
+        )
+        ax.text(-3.3, top + height / 2, name, ha="right", va="center", fontsize=9)
+        ax.text(3.3, top + height / 2, _by(shape), ha="left", va="center", fontsize=9)
+        top, lower = top + height + gap, width
+    ax.set(xlim=(-8.3, 6.7), ylim=(top, -0.2))
+    ax.axis("off")
+    ax.set_title(f"{trace[0].type}: one image on its way")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3, frameon=False, fontsize=9)
+    words = ", ".join(f"{name} {_by(shape)}" for name, shape in steps)
+    return _described(ax, f"The shapes of one image on its way through {trace[0].type}: {words}.")
+
+
+# In the order of the colours.
+_KINDS = ("feature map", "features or scores", "tokens", "one number")
+
+
+def _kind(shape: tuple[int, ...]) -> str:
+    return {0: "one number", 1: "features or scores", 2: "tokens"}.get(len(shape), "feature map")
+
+
+def _channels_and_places(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Tell channels from pixels: they are last for tokens, and where the others are a square."""
+    last = len(shape) < 3 or (shape[0] == shape[1] != shape[2])
+    channels = (shape[-1] if last else shape[0]) if shape else 1
+    return max(channels, 1), max(math.prod(shape) // max(channels, 1), 1)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "one number"
 
 
 def _axes(ax: Axes | None, size: tuple[float, float]) -> Axes:

@@ -6,10 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from torchvision import models
 
 import featx
 from featx import plots
 from featx.probes import FewLabelAccuracy
+from featx.shapes import trace_shapes
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +55,33 @@ def test_images_are_tiled_and_named():
     assert len(ax.images) == 3
     assert np.array_equal(ax.images[2].get_array(), images[2, 0])
     assert plots.alt_text(ax) == "3 images of 8 x 8 pixels: a, b, c."
+
+
+def test_shapes_draws_a_block_for_each_step_wider_with_more_channels():
+    trace = trace_shapes(featx.load_backbone("glyphnet"), (1, 1, 32, 32))
+    ax = plots.plot_shapes(trace)
+    blocks = [patch for patch in ax.patches if isinstance(patch, plt.Rectangle)]
+    widths = dict(zip([name for name, _ in trace.stages()], blocks, strict=True))
+    assert widths["layer1"].get_width() < widths["layer2"].get_width()
+    assert widths["layer2"].get_height() > widths["layer4"].get_height()
+    written = [text.get_text() for text in ax.texts]
+    assert {"layer4", "256 x 4 x 4", "1 x 32 x 32", "52"} <= set(written)
+    assert plots.alt_text(ax).startswith(
+        "The shapes of one image on its way through GlyphNet: input"
+    )
+    legend = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert legend == ["feature map", "features or scores"], "told apart without colour"
+
+
+@pytest.mark.parametrize(("name", "shape"), [("resnet18", 224), ("vit_b_16", 224), ("vgg11", 224)])
+def test_shapes_writes_nothing_over_each_other_or_over_the_edge(name, shape):
+    with torch.device("meta"):
+        model = models.get_model(name)
+    ax = plots.plot_shapes(trace_shapes(model, (1, 3, shape, shape)))
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(box.x0 >= 0 and box.x1 <= ax.figure.bbox.x1 for box in boxes)
 
 
 def test_each_draws_where_it_is_told():
