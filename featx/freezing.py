@@ -9,15 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from html import escape
+from math import isfinite
+from typing import Any
 
 import torch
 from torch import nn
 
 from featx.errors import FeatxError, close_matches
-from featx.heads import find_head, head_name
+from featx.heads import find_heads, head_name
+from featx.stages import Stage, stages
 
-__all__ = ["assert_frozen", "freeze", "unfreeze"]
+__all__ = [
+    "FreezeReport",
+    "StageRow",
+    "assert_frozen",
+    "freeze",
+    "freeze_report",
+    "param_groups",
+    "unfreeze",
+]
 
 
 def freeze(model: nn.Module, except_: Iterable[str] = ("head",)) -> nn.Module:
@@ -50,6 +63,10 @@ def freeze(model: nn.Module, except_: Iterable[str] = ("head",)) -> nn.Module:
     Stale gradients are dropped (``p.grad = None``): an optimizer with momentum would otherwise go on
     moving a parameter that was frozen in the middle of training.
 
+    What is pinned are the frozen modules. Code in the forward method of a module that contains a
+    kept part, such as ``F.dropout(x, training=self.training)`` right before the head, follows
+    ``model.train()``.
+
     Examples
     --------
     >>> from torchvision.models import resnet18
@@ -60,9 +77,9 @@ def freeze(model: nn.Module, except_: Iterable[str] = ("head",)) -> nn.Module:
     False
     """
     wanted = [except_] if isinstance(except_, str) else list(except_)
-    if find_head(model) is None:  # the head was removed: all that is left is backbone
+    if not find_heads(model):  # the head was removed: all that is left is backbone
         wanted = [name for name in wanted if name != "head"]
-    kept = [_resolve(model, name) for name in wanted]
+    kept = [part for name in wanted for part in _resolve(model, name)]
     for name, module in model.named_modules():
         if _touches(name, kept):  # a kept part, or a container on the way to one
             frozen_here = [] if _inside(name, kept) else list(module.parameters(recurse=False))
@@ -88,12 +105,18 @@ def unfreeze(model: nn.Module, *names: str) -> nn.Module:
     Returns
     -------
     torch.nn.Module
-        The same model, for chaining. The parts take the training mode that the model is in.
+        The same model, for chaining. Each module takes the mode that ``train()`` or ``eval()`` last
+        asked of it, as if it had never been frozen.
 
     Raises
     ------
     FeatxError
         When a name is not a part of the model; the message lists close matches.
+
+    Notes
+    -----
+    It says what is, it does not undo: every parameter of the named parts requires gradients
+    afterwards, also one that was frozen by hand before `freeze` was called.
 
     Examples
     --------
@@ -102,12 +125,14 @@ def unfreeze(model: nn.Module, *names: str) -> nn.Module:
     >>> sorted({name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad})
     ['fc', 'layer4']
     """
-    parts = [_resolve(model, name) for name in names] or [""]
+    parts = [part for name in names for part in _resolve(model, name)] if names else [""]
     for name, module in model.named_modules():
         if _touches(name, parts):
             _unpin(module)
     for name in parts:
-        model.get_submodule(name).requires_grad_(True).train(model.training)
+        for parameter in model.get_submodule(name).parameters():
+            if parameter.is_floating_point() or parameter.is_complex():  # others have no gradient
+                parameter.requires_grad = True
     return model
 
 
@@ -162,13 +187,305 @@ def assert_frozen(model: nn.Module) -> Iterator[None]:
         )
 
 
-def _resolve(model: nn.Module, name: str) -> str:
-    """Return the full name of a part of `model`; ``"head"`` finds the head of any architecture."""
+@dataclass(frozen=True)
+class StageRow:
+    """One line of a `FreezeReport`.
+
+    Attributes
+    ----------
+    stage : str
+        Its name, as `unfreeze` takes it.
+    parameters : int
+        How many numbers its parameters hold.
+    trainable : int
+        How many of them require gradients.
+    batchnorm : str
+        ``"pinned"``, ``"eval"``, ``"train"`` (several joined by ``+``), or ``"-"`` without any.
+    optimizer : str
+        Whether the optimizer holds its parameters: ``"yes"``, ``"part"``, ``"no"``, or ``"-"``
+        when no optimizer was given.
+    """
+
+    stage: str
+    parameters: int
+    trainable: int
+    batchnorm: str
+    optimizer: str
+
+
+@dataclass(frozen=True)
+class FreezeReport:
+    """What `freeze_report` returns: it prints as a table, and shows as one in a notebook.
+
+    Attributes
+    ----------
+    rows : list of StageRow
+        One for each stage, from stem to head.
+    warnings : list of str
+        What will not do what it looks like. Empty when all is well.
+    """
+
+    rows: list[StageRow]
+    warnings: list[str]
+
+    @property
+    def text(self) -> str:
+        """The table and the warnings as plain text."""
+        lines = [_COLUMNS, *self._cells()]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
+        table = [
+            "  ".join(
+                cell.rjust(width) if i in _NUMBERS else cell.ljust(width)
+                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        ]
+        return "\n".join([*table, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
+        body = "".join(
+            f'<tr><th scope="row">{escape(first)}</th>'
+            + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
+            + "</tr>"
+            for first, *rest in self._cells()
+        )
+        warnings = "".join(f"<li>Warning: {escape(warning)}</li>" for warning in self.warnings)
+        return (
+            "<table><caption>What is frozen, stage by stage</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            + (f"<ul>{warnings}</ul>" if warnings else "")
+        )
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                row.stage or "(model)",
+                f"{row.parameters:,}",
+                f"{row.trainable:,}",
+                row.batchnorm,
+                row.optimizer,
+            )
+            for row in self.rows
+        ]
+
+
+_COLUMNS = ("stage", "parameters", "trainable", "BatchNorm", "in optimizer")
+_NUMBERS = (1, 2)  # columns that are aligned to the right
+
+
+def freeze_report(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> FreezeReport:
+    """Show what is frozen, stage by stage, and warn of what only looks frozen or trained.
+
+    Parameters
+    ----------
+    model
+        Any module; nothing in it is changed.
+    optimizer
+        The optimizer that is to train it.
+
+    Returns
+    -------
+    FreezeReport
+        ``.rows``, ``.warnings`` and ``.text``.
+
+    Notes
+    -----
+    An optimizer skips a parameter whose ``grad`` is None, so to hold a frozen one does no harm by
+    itself. With a gradient left over from before, even one of zeros, ``step()`` moves it: momentum
+    and weight decay do not ask for ``requires_grad``.
+
+    Examples
+    --------
+    >>> from torchvision.models import resnet18
+    >>> model = freeze(resnet18(weights=None))
+    >>> freeze_report(model, torch.optim.SGD(model.fc.parameters(), lr=0.1))
+    stage   parameters  trainable  BatchNorm  in optimizer
+    conv1        9,408          0  -          no
+    bn1            128          0  pinned     no
+    layer1     147,968          0  pinned     no
+    layer2     525,568          0  pinned     no
+    layer3   2,099,712          0  pinned     no
+    layer4   8,393,728          0  pinned     no
+    fc         513,000    513,000  -          yes
+    """
+    held = None if optimizer is None else _held(optimizer)
+    rows = [_row(model, stage, held) for stage in stages(model)]
+    warnings = [*_mistaken_flags(model), *_live_modules(model)]
+    if held is not None:
+        warnings = [*_optimizer_warnings(model, held), *warnings]
+    return FreezeReport(rows, warnings)
+
+
+def _held(optimizer: torch.optim.Optimizer) -> set[int]:
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}
+
+
+def _row(model: nn.Module, stage: Stage, held: set[int] | None) -> StageRow:
+    parameters = list(stage.parameters.values())
+    states = {_batchnorm_state(m) for m in model.get_submodule(stage.name).modules() if _drifts(m)}
+    inside = None if held is None else [id(parameter) in held for parameter in parameters]
+    return StageRow(
+        stage.name,
+        parameters=sum(p.numel() for p in parameters),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        batchnorm="+".join(sorted(states)) or "-",
+        optimizer="-" if not inside else "yes" if all(inside) else "part" if any(inside) else "no",
+    )
+
+
+def _drifts(module: nn.Module) -> bool:
+    """Say whether `module` has running statistics that a forward pass in train mode changes."""
+    statistics = getattr(module, "running_mean", None)
+    return isinstance(module, nn.modules.batchnorm._NormBase) and statistics is not None
+
+
+def _batchnorm_state(module: nn.Module) -> str:
+    return "pinned" if _is_pinned(module) else "train" if module.training else "eval"
+
+
+def _optimizer_warnings(model: nn.Module, held: set[int]) -> Iterator[str]:
+    named = dict(model.named_parameters())
+    frozen = [name for name, p in named.items() if not p.requires_grad and id(p) in held]
+    stale = [name for name in frozen if named[name].grad is not None]
+    missed = [name for name, p in named.items() if p.requires_grad and id(p) not in held]
+    strangers = len(held - {id(p) for p in named.values()})
+    if stale:
+        yield (
+            f"the optimizer holds {_count(stale, 'frozen parameter')} with a stale gradient: the next "
+            "step() moves it. featx.freeze(model) drops stale gradients."
+        )
+    elif frozen:
+        yield (
+            f"the optimizer holds {_count(frozen, 'frozen parameter')}. It skips what has no "
+            "gradient, but a stale one lets momentum and weight decay move it. Make the optimizer of "
+            "featx.param_groups(model), which leaves frozen parameters out."
+        )
+    if missed:
+        old = f" It holds {strangers} that the model does not have." if strangers else ""
+        yield (
+            f"the optimizer does not hold {_count(missed, 'trainable parameter')}: it will not "
+            f"learn.{old} Make the optimizer after the head is replaced."
+        )
+
+
+def _mistaken_flags(model: nn.Module) -> Iterator[str]:
+    for name, module in model.named_modules():
+        if "requires_grad" in vars(module):
+            yield (
+                f"{name or 'the model'}.requires_grad = {module.requires_grad} was set on a module, "
+                f"where it does nothing. Say {name or 'model'}.requires_grad_(False), or "
+                "featx.freeze(model)."
+            )
+
+
+def _live_modules(model: nn.Module) -> Iterator[str]:
+    frozen = list(_frozen_modules(model))
+    norms = [(path, module) for path, module in frozen if _drifts(module)]
+    in_train = [path for path, module in norms if module.training]
+    in_eval = [path for path, m in norms if not m.training and not _is_pinned(m)]
+    random = [path for path, module in frozen if module.training and _is_random(module)]
+    if in_train:
+        yield (
+            f"{_count(in_train, 'frozen BatchNorm')} in train mode: the next forward pass changes its "
+            "running statistics. featx.freeze(model) pins them."
+        )
+    if in_eval:
+        yield (
+            f"{_count(in_eval, 'frozen BatchNorm')} in eval mode, but not pinned: the next "
+            "model.train() undoes it. featx.freeze(model) pins them."
+        )
+    if random:
+        yield (
+            f"{_count(random, 'live dropout')} in a frozen part: its features change from pass to "
+            "pass. featx.freeze(model) pins it."
+        )
+
+
+def _is_random(module: Any) -> bool:
+    """Say whether `module` drops at random: Dropout, StochasticDepth, DropPath, attention."""
+    rates = [vars(module).get(name) for name in ("p", "drop_prob", "dropout")]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+def _count(names: list[str], what: str) -> str:
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({names[0]} first)"
+
+
+def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list[dict[str, Any]]:
+    """Make parameter groups with discriminative learning rates, the head's the fastest.
+
+    The head learns with `lr`, and each stage before it `decay` times as fast as the one behind it:
+    early stages hold what is general, and need the least change (Howard and Ruder 2018, ULMFiT,
+    section 3.2).
+
+    Parameters
+    ----------
+    model
+        The model to train, some of its parts frozen or none.
+    lr
+        The head's learning rate, greater than 0.
+    decay
+        The factor from one stage to the one before it, greater than 0 and at most 1.
+
+    Returns
+    -------
+    list of dict
+        ``{"name", "params", "lr"}``, from stem to head: the argument of any `torch.optim` optimizer.
+        Frozen parameters are left out; a shared one is in the first stage that has it.
+
+    Raises
+    ------
+    FeatxError
+        When `lr` or `decay` is out of range, or nothing is trainable.
+
+    Examples
+    --------
+    >>> from torchvision.models import resnet18
+    >>> model = unfreeze(freeze(resnet18(weights=None)), "layer4")
+    >>> groups = param_groups(model, lr=0.01)
+    >>> [(group["name"], group["lr"]) for group in groups]
+    [('layer4', 0.005), ('fc', 0.01)]
+    >>> optimizer = torch.optim.AdamW(groups)
+    """
+    if not _is_number(lr) or not lr > 0:
+        raise FeatxError(f"Expected lr to be a number above 0, got {lr!r}. Try 0.001.")
+    if not _is_number(decay) or not 0 < decay <= 1:
+        raise FeatxError(f"Expected decay to be above 0 and at most 1, got {decay!r}. Try 0.5.")
+    parts = stages(model)
+    body = [stage for stage in parts if not stage.is_head]
+    head_start = 1 if len(body) < len(parts) else 0  # without a head the last stage is the fastest
+    distance = {stage.name: len(body) - 1 - i + head_start for i, stage in enumerate(body)}
+    groups = []
+    for stage in parts:
+        trainable = [p for p in stage.parameters.values() if p.requires_grad]
+        if trainable:
+            rate = lr * decay ** distance.get(stage.name, 0)
+            groups.append({"name": stage.name, "params": trainable, "lr": rate})
+    if not groups:
+        raise FeatxError(
+            f"Expected a model with trainable parameters, got a {type(model).__name__} where all are "
+            "frozen. Replace its head, or call featx.unfreeze(model, …)."
+        )
+    return groups
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+
+
+def _resolve(model: nn.Module, name: str) -> list[str]:
+    """Return the full names of a part of `model`; ``"head"`` finds the heads of any architecture."""
     known = dict(model.named_modules())
     if name in known and name:
-        return name
+        return [name]
     if name == "head":
-        return head_name(model)
+        return find_heads(model) or [head_name(model)]  # the latter says that there is none
     raise FeatxError(
         f"Expected the name of a part of this {type(model).__name__}, got {name!r}. "
         f"{close_matches(name, [part for part in known if part])}"
@@ -185,18 +502,29 @@ def _touches(name: str, parts: list[str]) -> bool:
 
 
 def _pin(module: nn.Module) -> None:
+    if _is_pinned(module):
+        return
+    asked = {"training": module.training}
+    module.eval()
     # An instance attribute shadows the method that `model.train()` calls on each child. Unlike a
     # subclass or a closure, a partial of a plain function survives deepcopy and torch.save.
-    module.eval()
-    module.train = partial(_stay_in_eval, module)  # pyright: ignore[reportAttributeAccessIssue]
+    module.train = partial(_stay_in_eval, module, asked)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _unpin(module: nn.Module) -> None:
-    vars(module).pop("train", None)
+    if _is_pinned(module):
+        module.training = vars(module).pop("train").args[1]["training"]
 
 
-def _stay_in_eval(module: nn.Module, mode: bool = True) -> nn.Module:
-    """Stand in for ``module.train``: a pinned module ignores the mode."""
+def _is_pinned(module: nn.Module) -> bool:
+    return getattr(vars(module).get("train"), "func", None) is _stay_in_eval
+
+
+def _stay_in_eval(module: nn.Module, asked: dict[str, bool], mode: bool = True) -> nn.Module:
+    """Stand in for ``module.train``: the mode is noted for `unfreeze`, and passed on to children."""
+    asked["training"] = mode
+    for child in module.children():
+        child.train(mode)
     return module
 
 
@@ -204,11 +532,23 @@ def _frozen_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             yield name, parameter
-    for path, module in model.named_modules():
+    for path, module in _frozen_modules(model):
+        yield from module.named_buffers(prefix=path, recurse=False)
+
+
+def _frozen_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each module that is pinned, or whose parameters are all frozen.
+
+    A module without parameters (Dropout, BatchNorm without affine) is as frozen as what holds it.
+    """
+    frozen: dict[str, bool] = {"": False}
+    for path, module in model.named_modules():  # what contains a module comes before it
         parameters = list(module.parameters())
-        if parameters and not any(p.requires_grad for p in parameters):
-            for name, buffer in module.named_buffers(prefix=path, recurse=False):
-                yield name, buffer
+        around = frozen[path.rpartition(".")[0]]
+        still = not any(p.requires_grad for p in parameters) if parameters else around
+        frozen[path] = still or _is_pinned(module)
+        if frozen[path]:
+            yield path, module
 
 
 def _same_bits(old: torch.Tensor, new: torch.Tensor | None) -> bool:

@@ -15,7 +15,7 @@ from torchvision import models
 
 import featx
 from featx.freezing import assert_frozen, freeze, unfreeze
-from featx.heads import aux_head_names, find_head, head_name, remove_head, replace_head
+from featx.heads import aux_head_names, find_heads, head_name, remove_head, replace_head
 
 IMAGES = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 3
@@ -139,7 +139,7 @@ def test_freeze_everything_but_what_is_named():
 def test_freezing_a_headless_model_freezes_all_of_it():
     model = small_resnet()
     remove_head(model)
-    assert find_head(model) is None
+    assert not find_heads(model)
     assert not any(p.requires_grad for p in freeze(model).parameters())
 
 
@@ -153,7 +153,7 @@ def test_freezing_a_headless_model_freezes_all_of_it():
 )
 def test_no_convolution_of_a_backbone_is_taken_for_its_head(headless):
     model = headless()
-    assert find_head(model) is None
+    assert not find_heads(model)
     assert not any(p.requires_grad for p in freeze(model).parameters())
     with pytest.raises(featx.FeatxError, match="still has its head"):
         replace_head(model, 3)
