@@ -59,6 +59,99 @@ def demo(
     show_demo(run_demo(out, console), console)
 
 
+@app.command()
+def extract(
+    images: Annotated[
+        Path, typer.Argument(help="Folder of images: one sub-folder a class, or flat.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for X.npy, index.csv and meta.json; also keeps the cache.")
+    ],
+    backbone: Annotated[str, typer.Option(help="A name from featx.list_backbones().")] = "resnet18",
+    weights: Annotated[
+        str, typer.Option(help="Their name, a file, or 'none' for random ones.")
+    ] = "default",
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Read this layer; may be given several times.")
+    ] = None,
+    pooling: Annotated[str | None, typer.Option(help="Tokens of a ViT: 'cls' or 'mean'.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in one forward pass.")] = None,
+    device: Annotated[str, typer.Option(help="For example cpu, cuda or cuda:1.")] = "auto",
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Processes that read images.")] = None,
+    on_error: Annotated[
+        str, typer.Option(help="What to do about a file that is no image: 'skip' or 'raise'.")
+    ] = "skip",
+) -> None:
+    """Extract features from a folder of images. Stopped at any moment, it goes on where it was."""
+    from featx.backbones import load_backbone
+    from featx.extraction import extract as run
+    from featx.processes import join_group
+
+    is_first = join_group().is_first  # under torchrun one speaks and writes for all
+    try:
+        features = run(
+            load_backbone(backbone, weights=None if weights == "none" else weights),
+            images,
+            layers=layer,
+            pooling=pooling,
+            batch_size="auto" if batch_size is None else batch_size,
+            device=device,
+            precision=precision,
+            num_workers="auto" if workers is None else workers,
+            cache_dir=out / "cache",
+            on_error=on_error,
+        )
+        if is_first:
+            features.save(out)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Run the same command again: it goes on where it stopped.", err=True)
+        raise typer.Exit(130) from None
+    if not is_first:
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{out / 'X.npy'}: features {features.X.shape} of {features.meta['backbone']}")
+    if features.class_names and features.y is not None:
+        counts = [f"{c} {sum(features.y == i)}" for i, c in enumerate(features.class_names)]
+        console.print(f"{len(counts)} classes: {', '.join(counts)}", markup=False)
+    if features.skipped:
+        console.print(f"{len(features.skipped)} skipped, all named in {out / 'meta.json'}:")
+        for file in features.skipped[:10]:
+            console.print(f"  {file.path}: {file.reason}", markup=False)
+    console.print(str(features.plan))
+    if features.y is not None:
+        console.print(f"Next: featx probe {out}")
+
+
+@app.command()
+def probe(
+    features: Annotated[Path, typer.Argument(help="Folder that 'featx extract' wrote.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the report; by default the same one.")
+    ] = None,
+    test_size: Annotated[float, typer.Option(help="Share of the images to test on.")] = 0.25,
+    seed: Annotated[int, typer.Option(help="Which images these are.")] = 0,
+) -> None:
+    """Fit a linear probe on features: a verdict, pictures and an HTML report."""
+    from featx.probe_report import probe_report, show_probe_report
+
+    console = Console()
+    show_probe_report(
+        probe_report(features, out, test_size=test_size, seed=seed, console=console), console
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: versions, device, sandbox, write access, and how to fix what is missing."""
+    from featx.doctor import diagnose, show_diagnosis
+
+    checks = diagnose()
+    show_diagnosis(checks, Console())
+    if any(check.status == "problem" for check in checks):
+        raise typer.Exit(1)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def lab(
     context: typer.Context,

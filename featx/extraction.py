@@ -2,80 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
 
+from featx import __version__
 from featx.backbones import Backbone
+from featx.datasets import SkippedFile
 from featx.errors import FeatxError
+from featx.features import Features, Plan, load_features
+from featx.layers import LayerReader
+from featx.processes import Group, join_group
+from featx.progress import progress_bar
+from featx.shapes import trace_shapes
+from featx.sources import Batch, Scan, Source, open_source, prepare_images
+from featx.store import Recipe, View
 
-__all__ = ["Features", "extract"]
+__all__ = ["Features", "Plan", "extract", "load_features"]
 
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """What `extract` returns.
-
-    Attributes
-    ----------
-    X : numpy.ndarray
-        float32 ``(N, D)``, one row for each image, in the order of the data.
-    y : numpy.ndarray or None
-        Labels ``(N,)`` where the data has some.
-    """
-
-    X: np.ndarray
-    y: np.ndarray | None
-
-    def __len__(self) -> int:
-        return len(self.X)
-
-    def __repr__(self) -> str:
-        return f"Features(X {self.X.shape}, {'no labels' if self.y is None else 'with labels'})"
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 def extract(
     backbone: Backbone,
     data: Any,
     *,
-    batch_size: int = 256,
+    layers: str | Sequence[str] | None = None,
+    pooling: str | None = None,
+    batch_size: int | str = "auto",
     device: str | torch.device = "auto",
+    precision: str = "auto",
+    num_workers: int | str = "auto",
+    cache_dir: str | Path | None = None,
+    on_error: str = "skip",
     progress: bool = True,
 ) -> Features:
     """Run each image through the frozen backbone once and keep its features.
 
-    The model is used in eval mode and without gradients, and is left as it was found: mode and
-    device are given back.
+    The model is used in eval mode and without gradients, and is left as it was found: modes and device
+    are given back. The backbone's own preprocessing is applied here, so the images must come without.
 
     Parameters
     ----------
     backbone
-        From `featx.load_backbone`.
+        From `featx.load_backbone` or `Backbone.from_module`.
     data
-        A torch `Dataset` or `DataLoader` of images or of ``(image, label)``, or an array or tensor of
-        images ``(N, H, W)`` or ``(N, C, H, W)``: uint8 0-255 or float 0-1, **not** preprocessed. The
-        backbone's own preprocessing is applied here.
+        A folder of images (one sub-folder a class, or flat); a list of image files; a torch `Dataset` or
+        `DataLoader` of images or of ``(image, label)``; a list of Pillow images; or an array or tensor of
+        images ``(N, H, W)`` or ``(N, C, H, W)``: uint8 0-255 or float 0-1, **not** preprocessed.
+    layers
+        Names of layers to read, as ``model.named_modules()`` has them; `featx.trace_shapes` shows them.
+        ``"features"``, the default, is what the head takes in. Feature maps are averaged over their
+        places.
+    pooling
+        How the tokens of a ViT become one row: ``"cls"`` takes the class token, ``"mean"`` the mean of the
+        others. Must be named for layers that return tokens. Without `layers` it is applied to the last
+        feature map or tokens before the head.
     batch_size
-        Images in one forward pass (a `DataLoader` keeps its own).
+        Images in one forward pass (a `DataLoader` keeps its own). ``"auto"``: 256 for models that take at
+        most 64 x 64 pixels, else 32.
     device
         ``"auto"`` takes a GPU when there is one, else any name that `torch.device` knows.
+    precision
+        ``"float32"``, which ``"auto"`` takes, or ``"bfloat16"`` or ``"float16"`` by autocast. The result is
+        float32 in any case.
+    num_workers
+        Processes that read images. ``"auto"``: some for many files, else none. In each of them your
+        `Dataset` is used at once.
+    cache_dir
+        A folder to keep features in. What it holds is never computed again: after a crash the work goes on
+        where it stopped, and of changed data only the new images are computed. `X` is then a memory map,
+        and memory does not grow with N. Data that differs each time it is read (shuffled, augmented)
+        cannot be cached. A folder is known again by reading its files; a `Dataset` by reading its images.
+        Delete the folder when you like. Under ``torchrun`` each process does its share.
+    on_error
+        ``"skip"`` leaves files out that are no readable images and names them in ``features.skipped``;
+        ``"raise"`` raises on the first one.
     progress
-        Show a progress bar on long jobs.
+        Show how far it is, on stderr.
 
     Returns
     -------
     Features
-        ``X`` float32 ``(N, D)``, ``y`` ``(N,)`` or None.
+        ``X`` float32 ``(N, D)``, ``y`` ``(N,)`` or None, and where each row came from.
 
     Raises
     ------
     FeatxError
-        When the data is empty, not images, out of range, or the device is not there.
+        When the data holds no images, or they are out of range or preprocessed already; when an option is
+        not known, the device is not there, or the cache cannot be written.
 
     Examples
     --------
@@ -88,34 +118,394 @@ def extract(
     if not isinstance(backbone, Backbone):
         raise FeatxError(
             f"Expected a backbone from featx.load_backbone, got {type(backbone).__name__}. A plain "
-            "model does not say which preprocessing its weights need."
+            "model does not say which preprocessing its weights need: wrap it with "
+            "featx.Backbone.from_module(model, preprocess)."
         )
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise FeatxError(f"Expected batch_size to be a whole number from 1, got {batch_size!r}.")
-    model, target = backbone.model, _device(device)
-    home = next(model.parameters()).device
-    mode = {name: module.training for name, module in model.named_modules()}
-    rows, labels = [], []
-    try:
-        model.to(target).eval()
+    _check_options(batch_size, precision, on_error)
+    group = Group() if cache_dir is None else join_group()
+    target = _device(device, group)
+    reader = LayerReader(backbone, layers, pooling)
+    prepare = partial(
+        prepare_images, preprocess=backbone.preprocess, in_channels=backbone.in_channels
+    )
+    if batch_size == "auto":
+        batch_size = _batch_size(prepare, backbone.in_channels)
+    source = open_source(data, int(batch_size))
+    plan = Plan(
+        str(target),
+        "float32" if precision == "auto" else precision,
+        int(batch_size),
+        source.workers(num_workers, prepare),
+    )
+    job = _Job(
+        backbone, reader, prepare, source, plan, target, on_error, progress and group.is_first
+    )
+    for file in source.skipped:
+        job.refuse({file.path: file.reason})
+    with _in_use(backbone.model, target):
+        found = _to_memory(job) if cache_dir is None else _to_store(job, Path(cache_dir), group)
+    plan.images = len(found.rows)
+    return Features(
+        found.arrays[reader.names[-1]],
+        found.labels,
+        found.arrays,
+        None if source.paths is None else [source.paths[row] for row in found.rows],
+        source.class_names,
+        [*source.skipped, *(SkippedFile(source.name(r), why) for r, why in found.broken.items())],
+        plan,
+        _description(job),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One call of `extract`."""
+
+    backbone: Backbone
+    reader: LayerReader
+    prepare: Callable[[torch.Tensor], torch.Tensor]
+    source: Source
+    plan: Plan
+    target: torch.device
+    on_error: str
+    show: bool
+
+    def refuse(self, broken: dict[str, str]) -> None:
+        """Raise for what is no readable image, if that was asked for."""
+        if broken and self.on_error == "raise":
+            name, reason = next(iter(broken.items()))
+            raise FeatxError(
+                f'Expected readable images only, for on_error="raise" was asked for, got {name}: {reason}. '
+                "Mend or remove it."
+            )
+
+    def compute(self, images: torch.Tensor, prepared: bool) -> dict[str, np.ndarray]:
+        """Return layer -> features, float32 ``(n, D)``."""
+        dtype = PRECISIONS[self.plan.precision]
+        lower = (
+            nullcontext()
+            if dtype == torch.float32
+            else torch.autocast(self.target.type, dtype=dtype)
+        )
+        x = images.to(self.target)
         with torch.inference_mode():
-            for images, y in _batches(data, batch_size, progress):
-                x = backbone.preprocess(_to_channels(images, backbone.in_channels).to(target))
-                rows.append(backbone.features(x).float().cpu().numpy())
-                labels.append(y)
-    finally:
-        model.to(home)
-        for name, module in model.named_modules():
-            module.training = mode[name]
-    if not rows:
-        raise FeatxError("Expected at least one image, got data of length 0.")
-    has_labels = all(y is not None for y in labels)
-    return Features(np.concatenate(rows), np.concatenate(labels) if has_labels else None)
+            x = x if prepared else self.prepare(x)
+            try:
+                with lower:
+                    outputs = self.reader(x)
+            except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
+                raise self._explained(error, x) from error
+            rows = {layer: out.float().cpu().numpy() for layer, out in outputs.items()}
+        for layer, values in rows.items():
+            if not np.isfinite(values).all():
+                raise FeatxError(
+                    f"Expected finite features, but {layer} of {self.backbone.name} in "
+                    f"{self.plan.precision} gives NaN or infinity. "
+                    + (
+                        "Look for them in the model's weights."
+                        if dtype == torch.float32
+                        else 'Use precision="float32".'
+                    )
+                )
+        return rows
+
+    def _explained(self, error: Exception, x: torch.Tensor) -> Exception:
+        """Say in one sentence what went wrong in the forward pass, where that can be told."""
+        if isinstance(error, FeatxError):
+            return error
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            return FeatxError(
+                f"Expected a batch that fits into the memory of {self.plan.device}, but {len(x)} images of "
+                f"{tuple(x.shape[1:])} do not. Use batch_size={max(1, len(x) // 4)}."
+            )
+        try:
+            trace_shapes(self.backbone.model, x[:1])  # names the layer
+        except FeatxError as named:
+            return named
+        return error
+
+    def run(
+        self, chunks: Sequence[Sequence[int]], total: int | None, *, digests: bool = False
+    ) -> Iterator[tuple[Batch, Callable[[np.ndarray], dict[str, np.ndarray]]]]:
+        """Yield batches, and a function that computes the features of some of a batch's images."""
+        seconds = self.plan.seconds
+        batches = self.source.batches(
+            chunks, self.prepare, num_workers=self.plan.num_workers, digests=digests
+        )
+        with progress_bar("extract", total, show=self.show) as advance:
+            while True:
+                start = time.perf_counter()
+                batch = next(batches, None)
+                seconds["read"] += time.perf_counter() - start
+                if batch is None:
+                    return
+                self.refuse({self.source.name(r): why for r, why in batch.broken.items()})
+
+                def features(wanted: np.ndarray, batch: Batch = batch) -> dict[str, np.ndarray]:
+                    start = time.perf_counter()
+                    some = batch.images if wanted.all() else batch.images[torch.from_numpy(wanted)]
+                    rows = self.compute(some, batch.prepared)
+                    self.plan.computed += len(some)
+                    seconds["model"] += time.perf_counter() - start
+                    return rows
+
+                yield batch, features
+                advance(len(batch.rows) + len(batch.broken))
 
 
-def _device(device: str | torch.device) -> torch.device:
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Features of the readable images, and which these are."""
+
+    arrays: dict[str, np.ndarray]
+    labels: np.ndarray | None
+    rows: list[int]
+    broken: dict[int, str]
+
+
+# --- without a cache ------------------------------------------------------------------------------
+
+
+def _to_memory(job: _Job) -> _Found:
+    count = job.source.count
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in job.reader.names}
+    whole: dict[str, np.ndarray] = {}
+    rows: list[int] = []
+    labels: list = []
+    broken: dict[int, str] = {}
+    for batch, features in job.run(_chunks(count or 0, job.plan.batch_size), count):
+        broken |= batch.broken
+        if not len(batch.rows):
+            continue
+        for layer, values in features(np.ones(len(batch.rows), bool)).items():
+            if count is None:
+                parts[layer].append(values)
+                continue
+            if layer not in whole:  # one array from the start: the peak is not twice the result
+                whole[layer] = np.empty((count, values.shape[1]), np.float32)
+            whole[layer][len(rows) : len(rows) + len(values)] = values
+        rows += batch.rows.tolist()
+        labels += batch.labels
+    _check_any(job, len(rows), broken)
+    arrays = (
+        {layer: np.concatenate(values) for layer, values in parts.items()}
+        if count is None
+        else {layer: whole[layer][: len(rows)] for layer in job.reader.names}
+    )
+    if job.source.labels is not None:
+        labels = [job.source.labels[row] for row in rows]
+    return _Found(arrays, _labels(labels, len(rows)), rows, broken)
+
+
+# --- with one -------------------------------------------------------------------------------------
+
+
+def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
+    scan = group.from_first(
+        lambda: job.source.scan(num_workers=job.plan.num_workers, show=job.show)
+    )
+    _check_any(job, len(scan.digests) - len(scan.broken), scan.broken)
+    canary, widths, behaviour = _canary(job)
+    key = {**_description(job), "behaviour": behaviour}
+    recipe = group.from_first(lambda: Recipe(cache_dir, job.backbone.name, key, canary))
+    left_behind: list[View] = []
+    while True:
+        known = group.from_first(recipe.broken)
+        broken = dict(scan.broken)
+        for row, digest in enumerate(map(bytes, scan.digests)):
+            if row not in broken and digest in known:
+                broken[row] = known[digest]
+        job.refuse({job.source.name(row): why for row, why in broken.items()})
+        rows = np.setdiff1d(np.arange(len(scan.digests)), list(broken))
+        _check_any(job, len(rows), broken)
+        view = recipe.view(scan.digests[rows], widths)
+        if group.from_first(lambda view=view: _is_complete(view)):
+            break
+        with view.locked() if group.is_first else nullcontext():
+            if group.from_first(lambda known=known: recipe.broken() != known):
+                continue  # another process has found out more in the meantime
+            _fill(job, group, scan, rows, view)
+            if group.is_first:
+                view.verify()
+                if view.broken:
+                    recipe.add_broken(
+                        {bytes(view.digests[row]): why for row, why in view.broken.items()}
+                    )
+                    left_behind.append(view)
+            group.from_first(lambda: None)  # nobody goes on before the list is written
+    if group.is_first:
+        for old in left_behind:  # its rows are in the view without the broken images now
+            old.remove()
+    labels = [scan.labels[row] for row in rows.tolist() if row in scan.labels]
+    arrays = view.arrays()
+    return _Found(
+        {layer: arrays[layer] for layer in job.reader.names},
+        _labels(labels, len(rows)),
+        rows.tolist(),
+        dict(sorted(broken.items())),
+    )
+
+
+def _is_complete(view: View) -> bool:
+    view.verify()
+    return view.complete
+
+
+def _fill(job: _Job, group: Group, scan: Scan, rows: np.ndarray, view: View) -> None:
+    """Compute the rows that the view lacks: each process of the group some of its chunks."""
+
+    def prepare() -> tuple[int, np.ndarray]:
+        return view.prepare(job.plan.batch_size), view.done
+
+    def work() -> None:
+        if not mine:
+            return
+        wanted = [
+            rows[np.arange(each.start, each.stop)[~view.done[each.start : each.stop]]]
+            for each in mine.values()
+        ]
+        total = sum(map(len, wanted)) if scan.batches is None else len(rows)
+        for batch, features in job.run(wanted, total, digests=True):
+            _check_unchanged(job, scan, batch)
+            at = np.searchsorted(rows, batch.rows)
+            broken = {int(np.searchsorted(rows, row)): why for row, why in batch.broken.items()}
+            first = min([*at.tolist(), *broken])
+            own = mine.get(int(starts[np.searchsorted(starts, first, "right") - 1]))
+            if own is None:  # a DataLoader yields the others' batches too
+                continue
+            missing = ~view.done[at]
+            if missing.any():
+                values = features(missing)
+                start = time.perf_counter()
+                view.write(at[missing], values)
+                job.plan.seconds["write"] += time.perf_counter() - start
+            view.commit(own.start, own.stop, broken, group.rank)
+
+    with closing(view):
+        chunk, view.done = group.from_first(prepare)
+        job.plan.batch_size = chunk
+        chunks = scan.batches if scan.batches is not None else _chunks(len(rows), chunk)
+        todo = [each for each in chunks if not view.done[each.start : each.stop].all()]
+        mine = {each.start: each for each in todo[group.rank :: group.size]}
+        starts = np.array([each.start for each in chunks])
+        group.together(work)
+
+
+def _check_unchanged(job: _Job, scan: Scan, batch: Batch) -> None:
+    for row, digest in batch.digests.items():
+        if row >= len(scan.digests) or bytes(scan.digests[row]) != digest:
+            raise FeatxError(
+                f"Expected the same images each time the data is read, but {job.source.name(row)} has "
+                "changed since a moment ago. A cache needs data that stands still: leave out shuffling "
+                "and random augmentation, or cache_dir. If a file was being written, run again: it goes "
+                "on where it stopped."
+            )
+
+
+def _canary(job: _Job) -> tuple[dict[str, np.ndarray], dict[str, int], str]:
+    """Run one fixed image through: a row of features, their sizes, and what the preprocessing does.
+
+    The name of a function does not say what it does, so the preprocessing is known by what comes out. Two
+    sizes, so that resizing shows too.
+    """
+    try:
+        rows, seen = _run_noise(job, [(224, 224), (96, 160)])
+    except Exception:  # nothing resizes, and the model takes another size: that of the data
+        first = next(job.source.batches(_chunks(1, 1), job.prepare))
+        rows, seen = _run_noise(job, [tuple(first.images.shape[-2:])])
+    return rows, {layer: len(row) for layer, row in rows.items()}, seen
+
+
+def _run_noise(job: _Job, sizes: list[tuple]) -> tuple[dict[str, np.ndarray], str]:
+    generator = torch.Generator().manual_seed(0)
+    seen = hashlib.sha256()
+    prepared = []
+    for size in sizes:
+        shape = (1, job.backbone.in_channels, *size)
+        image = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        x = job.prepare(image)
+        if not torch.equal(x, job.prepare(image)):
+            raise FeatxError(
+                "Expected preprocessing that gives the same each time, got random numbers in it. With "
+                "cache_dir one draw would be frozen for good: leave the random part out."
+            )
+        seen.update(f"{x.dtype} {tuple(x.shape)}".encode())
+        seen.update(x.contiguous().reshape(-1).view(torch.uint8).numpy())
+        prepared.append(x)
+    rows = {layer: values[0] for layer, values in job.compute(prepared[0], True).items()}
+    return rows, seen.hexdigest()[:16]
+
+
+def _description(job: _Job) -> dict[str, Any]:
+    """Say which features these are: everything that they depend on but the images."""
+    model = job.backbone.model
+    # Functions print as their address, which is another one each time.
+    structure = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
+    packages = ["torch", "torchvision", "pillow", "numpy"]
+    if job.backbone.name.startswith("timm/"):
+        packages.append("timm")
+    return {
+        "backbone": job.backbone.name,
+        "weights_id": job.backbone.weights_id,
+        "architecture": hashlib.sha256(structure.encode()).hexdigest()[:16],
+        "in_channels": job.backbone.in_channels,
+        "layers": job.reader.names,
+        "pooling": job.reader.pooling,
+        "precision": job.plan.precision,
+        "versions": {"featx": __version__} | {name: version(name) for name in packages},
+    }
+
+
+# --- small things ---------------------------------------------------------------------------------
+
+
+def _chunks(count: int, size: int) -> list[range]:
+    return [range(i, min(i + size, count)) for i in range(0, count, size)]
+
+
+def _labels(labels: list, count: int) -> np.ndarray | None:
+    return np.asarray([np.asarray(label) for label in labels]) if len(labels) == count else None
+
+
+def _check_any(job: _Job, readable: int, broken: dict[int, str]) -> None:
+    if readable:
+        return
+    row = next(iter(broken), None)
+    raise FeatxError(
+        "Expected at least one image, got data of length 0."
+        if row is None
+        else f"Expected at least one readable image, got {len(broken)} that are not, such as "
+        f"{job.source.name(row)}: {broken[row]}."
+    )
+
+
+def _check_options(batch_size: Any, precision: Any, on_error: Any) -> None:
+    whole = isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size > 0
+    if not whole and batch_size != "auto":
+        raise FeatxError(
+            f'Expected batch_size to be "auto" or a whole number from 1, got {batch_size!r}.'
+        )
+    if precision not in ("auto", *PRECISIONS):
+        raise FeatxError(
+            f'Expected precision to be "auto", {", ".join(map(repr, PRECISIONS))}, got {precision!r}.'
+        )
+    if on_error not in ("skip", "raise"):
+        raise FeatxError(f'Expected on_error to be "skip" or "raise", got {on_error!r}.')
+
+
+def _batch_size(prepare: Callable[[torch.Tensor], torch.Tensor], in_channels: int) -> int:
+    try:
+        height, width = prepare(torch.zeros(1, in_channels, 224, 224)).shape[-2:]
+    except Exception:  # preprocessing that takes images of one size only
+        return 32
+    return 256 if height * width <= 64 * 64 else 32
+
+
+def _device(device: str | torch.device, group: Group) -> torch.device:
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", torch.cuda.current_device())  # under torchrun one for each
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).item()  # "meta" is a device too, but holds no numbers
@@ -127,81 +517,15 @@ def _device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _batches(
-    data: Any, batch_size: int, progress: bool
-) -> Iterator[tuple[torch.Tensor, np.ndarray | None]]:
-    """Yield ``(images, labels or None)`` from whatever holds them."""
-    if isinstance(data, (np.ndarray, torch.Tensor)):
-        images = _as_tensor(data)
-        loader = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-    elif isinstance(data, DataLoader):
-        loader = data
-    elif isinstance(data, Dataset):
-        loader = DataLoader(data, batch_size=batch_size)
-    else:
-        raise FeatxError(
-            "Expected images as an array, a tensor, a torch Dataset or a DataLoader, got "
-            f"{type(data).__name__}."
-        )
-    bar = track(loader, "extract", transient=True, disable=not progress)
-    for batch in _explained(bar):
-        images, *rest = batch if isinstance(batch, (list, tuple)) else [batch]
-        if not isinstance(images, torch.Tensor):
-            raise FeatxError(
-                f"Expected batches of image tensors, got {type(images).__name__}. Give the dataset "
-                "a transform that ends in a tensor of 0-255 (uint8) or 0-1 (float)."
-            )
-        yield images, np.asarray(rest[0]) if rest else None
-
-
-def _as_tensor(data: np.ndarray | torch.Tensor) -> torch.Tensor:
+@contextmanager
+def _in_use(model: nn.Module, target: torch.device) -> Iterator[None]:
+    """Bring the model into eval mode on `target`, and back to where and how it was."""
+    home = next(model.parameters()).device
+    modes = [(module, module.training) for module in model.modules()]
     try:
-        # torch knows no negative strides, which images[::-1] has
-        images = torch.as_tensor(
-            np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data
-        )
-    except TypeError as error:
-        raise FeatxError(
-            f"Expected an array of numbers, got one of {getattr(data, 'dtype', type(data))}. Images of "
-            "different sizes do not make one array: resize them first."
-        ) from error
-    return images if images.ndim else images[None]
-
-
-def _explained(batches: Iterable) -> Iterator:
-    """Pass batches on; say in one sentence why one cannot be made."""
-    iterator = iter(batches)
-    while True:
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            return
-        except (TypeError, RuntimeError, ValueError) as error:
-            raise FeatxError(
-                "Expected a dataset whose images make batches, but one cannot be made: "
-                f"{str(error).splitlines()[0]} Give the dataset a transform that turns each image into a "
-                "tensor of one size."
-            ) from error
-        yield batch
-
-
-def _to_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
-    """Bring a batch to ``(N, C, H, W)`` with the channels that the backbone takes."""
-    x = images[:, None] if images.ndim == 3 else images
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise FeatxError(
-            "Expected images (N, H, W) or (N, C, H, W) with C of 1 or 3, got the shape "
-            f"{tuple(images.shape)}. Move the channels to the second place: x.permute(0, 3, 1, 2)."
-        )
-    if x.is_floating_point() and x.numel() and not (x.min() >= 0 and x.max() <= 1):
-        raise FeatxError(
-            "Expected pixels of 0-255 (uint8) or 0-1 (float), got floats of "
-            f"{x.min():.3g} to {x.max():.3g}. Pass the images before any normalisation; the backbone's "
-            "own preprocessing is applied here."
-        )
-    if not x.is_floating_point() and x.dtype != torch.uint8:
-        raise FeatxError(
-            f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype}. Convert them with "
-            "x.to(torch.uint8) if they are 0-255."
-        )
-    return x.expand(-1, channels, -1, -1) if x.shape[1] < channels else x
+        model.to(target).eval()
+        yield
+    finally:
+        model.to(home)
+        for module, mode in modes:
+            module.training = mode

@@ -324,9 +324,7 @@ class View:
                 offset = len(_npy_header((len(self), self.widths[layer])))
                 values = np.ascontiguousarray(values, np.float32)
                 edges = np.flatnonzero(np.diff(rows) != 1) + 1  # runs of neighbours go at once
-                for run, block in zip(
-                    np.split(rows, edges), np.split(values, edges), strict=True
-                ):
+                for run, block in zip(np.split(rows, edges), np.split(values, edges), strict=True):
                     if len(run):
                         file.seek(offset + int(run[0]) * width)
                         _write_all(file, block)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import csv
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +14,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.nn.functional import interpolate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torchvision.models import VisionTransformer
 
 import featx
+from featx.datasets import find_images
+from featx.extraction import extract, load_features
 from featx.heads import remove_head
+from featx.layers import pool
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,7 @@ def test_features_are_what_plain_pytorch_computes(backbone, digits, glyphnet_fea
 def test_rows_keep_the_order_of_the_data_whatever_the_batches(digits, count, batch_size):
     backbone = featx.load_backbone("glyphnet")
     images = digits.images[:count]
-    X = featx.extract(backbone, images, batch_size=batch_size, progress=False).X
+    X = extract(backbone, images, batch_size=batch_size, progress=False).X
     assert np.allclose(X, by_hand(backbone, images), atol=1e-5)
 
 
@@ -53,6 +61,7 @@ def test_every_kind_of_source_gives_the_same(backbone, digits):
         "floats": few / 255,
         "without channels": few[:, 0],
         "array": few.numpy(),
+        "read-only array": np.broadcast_to(few.numpy(), few.shape),
         "array with negative strides": np.ascontiguousarray(few.numpy()[::-1])[::-1],
         "colour": few.expand(-1, 3, -1, -1),
         "dataset": TensorDataset(few),
@@ -60,7 +69,7 @@ def test_every_kind_of_source_gives_the_same(backbone, digits):
         "loader": DataLoader(TensorDataset(few), batch_size=7),
     }
     for name, source in sources.items():
-        features = featx.extract(backbone, source, progress=False)
+        features = extract(backbone, source, progress=False)
         # torchvision's weights of red, green and blue add up to 0.9999
         assert np.allclose(features.X, expected, atol=1e-3 if name == "colour" else 1e-5), name
         assert (features.y is not None) == (name == "labelled dataset"), name
@@ -69,7 +78,7 @@ def test_every_kind_of_source_gives_the_same(backbone, digits):
 def test_grey_images_suit_a_colour_backbone(digits):
     torch.manual_seed(0)
     backbone = featx.load_backbone("resnet18", weights=None)
-    features = featx.extract(backbone, digits.images[:3], progress=False)
+    features = extract(backbone, digits.images[:3], progress=False)
     model = backbone.model
     with torch.no_grad():
         x = backbone.preprocess(digits.images[:3].expand(-1, 3, -1, -1))
@@ -82,7 +91,7 @@ def test_extraction_leaves_the_model_as_it_was(backbone, digits):
     model.layer1.train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
-        featx.extract(backbone, digits.images[:10], progress=False)
+        extract(backbone, digits.images[:10], progress=False)
         assert model.layer1.training
         assert not model.training
         assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
@@ -104,35 +113,347 @@ class Listed(Dataset):
         return self.items[index]
 
 
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path, digits) -> Path:
+    """Twelve digits of growing size as PNG files in two class folders, and what else lies about."""
+    for i in range(12):
+        path = (
+            tmp_path / "images" / ("even" if digits.labels[i] % 2 == 0 else "odd") / f"{i:02}.png"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(digits.images[i, 0].numpy())
+        image.resize((8 + i, 12)).save(path)
+    (tmp_path / "images" / "odd" / "notes.txt").write_text("not an image")
+    (tmp_path / "images" / "even" / "half.png").write_bytes(path.read_bytes()[:40])
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_folder_gives_rows_in_its_order_with_labels_paths_and_what_was_skipped(
+    backbone, folder, workers
+):
+    features = extract(backbone, folder, batch_size=5, num_workers=workers, progress=False)
+    files = find_images(folder)
+    readable = [path for path in files.paths if path.name != "half.png"]
+    assert features.paths == [str(path) for path in readable]
+    assert features.class_names == ("even", "odd")
+    assert [features.class_names[label] for label in features.y] == [
+        p.parent.name for p in readable
+    ]
+    assert {Path(file.path).name for file in features.skipped} == {"notes.txt", "half.png"}
+    for row, path in enumerate(readable):
+        image = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
+        assert np.allclose(features.X[row], by_hand(backbone, image[None])[0], atol=1e-4)
+
+
+def test_a_list_of_files_keeps_its_order(backbone, folder):
+    paths = [*sorted(folder.rglob("*.png"), reverse=True), folder / "missing.png"]
+    features = extract(backbone, paths, progress=False)
+    assert features.paths == [
+        str(path) for path in paths if path.name not in ("half.png", "missing.png")
+    ]
+    assert features.y is None
+    assert len(features.skipped) == 2
+
+
+def test_what_is_no_image_raises_if_asked(backbone, folder):
+    for name in ("notes.txt", "half.png"):
+        with pytest.raises(featx.FeatxError, match=re.escape(name)):
+            extract(backbone, folder, on_error="raise", progress=False)
+        next(folder.rglob(name)).unlink()
+    assert not extract(backbone, folder, on_error="raise", progress=False).skipped
+
+
+def test_pillow_images_and_images_of_many_sizes_make_a_dataset(backbone, folder):
+    paths = [path for path in find_images(folder).paths if path.name != "half.png"]
+    images = [Image.open(path) for path in paths]
+    expected = extract(backbone, paths, progress=False).X
+    labelled = Listed([(image, f"name {i}") for i, image in enumerate(images)])
+    tensors = Listed([torch.from_numpy(np.array(image)) for image in images])
+    for data in (images, labelled, tensors):
+        assert np.allclose(extract(backbone, data, progress=False).X, expected, atol=1e-3)
+    assert extract(backbone, labelled, progress=False).y[3] == "name 3"
+
+
+class Streamed(IterableDataset):
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+
+    def __iter__(self):
+        return iter(self.images)
+
+
+def test_a_stream_without_length_is_read_to_its_end(backbone, digits, tmp_path):
+    expected = extract(backbone, digits.images[:50], progress=False).X
+    stream = Streamed(digits.images[:50])
+    assert np.allclose(
+        extract(backbone, stream, batch_size=8, progress=False).X, expected, atol=1e-5
+    )
+    cached = extract(backbone, stream, batch_size=8, progress=False, cache_dir=tmp_path)
+    assert np.allclose(cached.X, expected, atol=1e-5)
+
+
+# --- layers and pooling --------------------------------------------------------------------------
+
+
+def test_several_layers_come_from_one_pass(backbone, digits):
+    model, images = backbone.model, digits.images[:9]
+    features = extract(backbone, images, layers=["layer3", "features", "fc"], progress=False)
+    assert list(features.layers) == ["layer3", "features", "fc"]
+    assert features.X is features.layers["fc"]
+    with torch.no_grad():
+        x = backbone.preprocess(images)
+        maps = model.layer3(model.layer2(model.layer1(model.relu(model.bn1(model.conv1(x))))))
+        assert np.allclose(features.layers["layer3"], maps.mean((2, 3)), atol=1e-5)
+        assert np.allclose(features.X, model(x), atol=1e-4)
+    assert np.allclose(features.layers["features"], by_hand(backbone, images), atol=1e-5)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.fixture(scope="module")
+def vit():
+    torch.manual_seed(0)
+    model = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32)
+
+    def preprocess(x):
+        return interpolate(x.float() / 255, (32, 32))
+
+    return featx.Backbone.from_module(model.eval(), preprocess, name="small vit", in_channels=3)
+
+
+def test_a_vits_tokens_are_pooled_as_it_is_said(vit, digits):
+    images = digits.images[:4]
+    tokens = []
+    handle = vit.model.encoder.register_forward_hook(lambda *args: tokens.append(args[-1]))
+    with torch.no_grad():
+        vit.model(vit.preprocess(images.expand(-1, 3, -1, -1)))
+    handle.remove()
+    expected = {None: tokens[0][:, 0], "cls": tokens[0][:, 0], "mean": tokens[0][:, 1:].mean(1)}
+    for pooling, rows in expected.items():
+        X = extract(vit, images, pooling=pooling, progress=False).X
+        assert np.allclose(X, rows, atol=1e-5), pooling
+    layer = "encoder.layers.encoder_layer_0"
+    named = extract(vit, images, layers=layer, pooling="mean", progress=False)
+    assert named.layers[layer].shape == (4, 16)
+    with pytest.raises(featx.FeatxError, match=r'returns tokens of the shape \(4, 17, 16\).*"cls"'):
+        extract(vit, images, layers=layer, progress=False)
+
+
+def test_pooling_of_a_convolutional_network_is_the_mean_of_its_feature_map(backbone, digits):
+    plain = extract(backbone, digits.images[:5], progress=False).X
+    pooled = extract(backbone, digits.images[:5], pooling="mean", progress=False).X
+    assert np.allclose(plain, pooled, atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(n=st.integers(1, 4), d=st.integers(1, 9), side=st.integers(2, 5), prefix=st.integers(0, 3))
+def test_pooling_gives_one_row_an_image(n, d, side, prefix):
+    places = torch.rand(n, d, side, side)
+    mean = places.mean((2, 3))
+    assert torch.allclose(pool(places, n, None), mean)
+    if d != side:
+        assert torch.allclose(pool(places.permute(0, 2, 3, 1), n, None), mean)  # as Swin has it
+    tokens = torch.cat([torch.full((n, prefix, d), 7.0), places.flatten(2).transpose(1, 2)], 1)
+    assert torch.allclose(pool(tokens, n, "mean", prefix), mean, atol=1e-6)
+    if prefix:
+        assert torch.equal(pool(tokens, n, "cls", prefix), torch.full((n, d), 7.0))
+
+
+def test_wrong_layers_and_poolings_are_told(backbone, vit, digits):
+    cases = [
+        (backbone, {"layers": "layer5"}, "Close matches: layer"),
+        (backbone, {"layers": ["layer1", "layer1"]}, "Name each once"),
+        (backbone, {"pooling": "max"}, "got 'max'. \"cls\" takes"),
+        (vit, {"layers": "encoder.layers.encoder_layer_0.self_attention.out_proj"}, "did not"),
+    ]
+    for which, options, message in cases:
+        with pytest.raises(featx.FeatxError, match=re.escape(message)):
+            extract(which, digits.images[:2], progress=False, **options)
+    no_class_token = featx.Backbone.from_module(
+        Tokens(), lambda x: x / 255, in_channels=1, layer="embed"
+    )
+    with pytest.raises(featx.FeatxError, match="a model with a class token"):
+        extract(no_class_token, digits.images[:2], layers="embed", pooling="cls", progress=False)
+
+
+class Tokens(torch.nn.Module):
+    """A module whose layer gives a sequence and has no class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = torch.nn.Linear(8, 4)
+        self.fc = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(self.embed(x[:, 0]).mean(1))
+
+
+# --- options -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_gives_the_same_features_but_for_rounding(
+    backbone, digits, glyphnet_features, precision
+):
+    X = extract(backbone, digits.images[:300], precision=precision, progress=False).X
+    plain = glyphnet_features.X[:300]
+    cosine = (X * plain).sum(1) / np.linalg.norm(X, axis=1) / np.linalg.norm(plain, axis=1)
+    assert X.dtype == np.float32
+    assert cosine.min() > 0.999
+    assert not np.array_equal(X, plain)
+
+
+def test_the_plan_says_what_was_done(backbone, digits):
+    plan = extract(backbone, digits.images[:20], batch_size=7, progress=False).plan
+    assert (plan.images, plan.computed, plan.batch_size, plan.num_workers) == (20, 20, 7, 0)
+    assert plan.device == ("cuda:0" if torch.cuda.is_available() else "cpu")
+    assert sum(plan.seconds.values()) > 0
+    assert re.search(r"20 of 20 images computed on .* in float32.*bound by.*images/s", str(plan))
+
+
+def test_a_batch_size_is_chosen_by_the_size_of_the_images(backbone, digits):
+    assert extract(backbone, digits.images[:2], progress=False).plan.batch_size == 256
+    resnet = featx.load_backbone("resnet18", weights=None)
+    assert extract(resnet, digits.images[:2], progress=False).plan.batch_size == 32
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (torch.zeros(0, 1, 8, 8), "at least one image"),
         (torch.zeros(4, 8, 8, 3), "Move the channels to the second place"),
+        (torch.zeros(4, 4, 8, 8), "Leave transparency out"),
+        (torch.zeros(4, 1, 0, 8), "got the shape (4, 1, 0, 8)"),
         (torch.randn(4, 1, 8, 8), "before any normalisation"),
         (torch.full((4, 1, 8, 8), torch.nan), "before any normalisation"),
         (torch.zeros(4, 1, 8, 8, dtype=torch.int64), "got torch.int64"),
-        ("a folder", "got str"),
+        ("no such folder", "no such folder"),
+        ([], "got list"),
         ([torch.zeros(1, 8, 8)], "got list"),
+        ({"images": 1}, "got dict"),
         (torch.tensor(1.0), "Move the channels"),
         (np.array([np.zeros((8, 8)), None], dtype=object), "Expected an array of numbers"),
-        (Listed([Image.new("L", (8, 8))] * 3), "Give the dataset a transform"),
-        (Listed([torch.zeros(1, 8, 8), torch.zeros(1, 9, 9)]), "Give the dataset a transform"),
+        (Listed(["a", "b"]), "got str for the image. Give the dataset a transform"),
+        (Listed([1 / 3]), "got float for the image"),
+        (DataLoader(Listed([Image.new("L", (8, 8))] * 3)), "Give its dataset a transform"),
+        (DataLoader(Listed([{"a": torch.zeros(8, 8)}])), "got dict. Give the dataset a transform"),
     ],
 )
-def test_wrong_images_are_told(backbone, data, message):
+@pytest.mark.parametrize("cache", [False, True])
+def test_wrong_images_are_told(backbone, data, message, cache, tmp_path):
     with pytest.raises(featx.FeatxError, match=re.escape(message)):
-        featx.extract(backbone, data, progress=False)
+        extract(backbone, data, progress=False, cache_dir=tmp_path if cache else None)
+
+
+class Faulty(Dataset):
+    def __len__(self):
+        return 9
+
+    def __getitem__(self, row):
+        if row == 5:
+            raise KeyError("label")
+        return torch.zeros(1, 8, 8)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_dataset_that_raises_is_named_with_the_image(backbone, workers):
+    with pytest.raises(featx.FeatxError, match=r"gives image 5, but it raised KeyError: 'label'"):
+        extract(backbone, Faulty(), num_workers=workers, batch_size=4, progress=False)
 
 
 def test_wrong_options_are_told(backbone, digits):
     for device in ("gpu", "meta", "cuda:99", ["cpu"]):
         with pytest.raises(featx.FeatxError, match="device that this machine has"):
-            featx.extract(backbone, digits, device=device, progress=False)
+            extract(backbone, digits, device=device, progress=False)
     assert backbone.model.fc.weight.device.type == "cpu"
-    with pytest.raises(featx.FeatxError, match="batch_size"):
-        featx.extract(backbone, digits, batch_size=0, progress=False)
+    for option, values in {
+        "batch_size": (0, -1, 2.5, True, "many"),
+        "precision": ("fp32", None),
+        "on_error": ("ignore",),
+        "num_workers": (-1, 1.5, "many"),
+    }.items():
+        for value in values:
+            with pytest.raises(featx.FeatxError, match=f"Expected {option} to be"):
+                extract(backbone, digits, progress=False, **{option: value})
     with pytest.raises(featx.FeatxError, match=r"featx\.load_backbone, got GlyphNet"):
-        featx.extract(backbone.model, digits)
+        extract(backbone.model, digits)
     with pytest.raises(featx.FeatxError, match="1797 images and 3 labels"):
         featx.datasets.LabelledImages(digits.images, digits.labels[:3], digits.class_names)
+
+
+def test_features_that_are_not_finite_are_told(digits):
+    backbone = featx.load_backbone("glyphnet")
+    backbone.model.conv1.weight.data[0, 0, 0, 0] = torch.nan
+    with pytest.raises(featx.FeatxError, match="gives NaN or infinity"):
+        extract(backbone, digits.images[:3], progress=False)
+
+
+def test_images_that_the_model_cannot_take_name_the_layer(digits):
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)
+    )
+
+    def preprocess(x):
+        return x.float() / 255
+
+    backbone = featx.Backbone.from_module(model, preprocess, in_channels=1, num_features=144)
+    with pytest.raises(featx.FeatxError, match=r"(?s)2 \(Linear\).*144"):
+        extract(backbone, torch.zeros(2, 1, 9, 9), progress=False)
+    assert extract(backbone, digits.images[:2], progress=False).X.shape == (2, 144)
+
+
+# --- saved and loaded -----------------------------------------------------------------------------
+
+
+def test_saved_features_come_back_whole(backbone, folder, tmp_path):
+    features = extract(backbone, folder, layers=["layer2", "features"], progress=False)
+    out = features.save(tmp_path / "out")
+    again = load_features(out)
+    assert np.array_equal(again.X, features.X)
+    assert np.array_equal(again.y, features.y)
+    assert list(again.layers) == ["layer2", "features"]
+    assert np.array_equal(again.layers["layer2"], features.layers["layer2"])
+    assert (again.paths, again.class_names) == (features.paths, features.class_names)
+    assert again.skipped == features.skipped
+    assert again.meta == features.meta
+    assert again.meta["backbone"] == "glyphnet"
+    # plain files, for any program
+    assert np.load(out / "X.npy").shape == (12, 256)
+    table = list(csv.DictReader((out / "index.csv").open()))
+    assert [row["path"] for row in table] == features.paths
+    assert json.loads((out / "meta.json").read_text())["images"] == 12
+
+
+@pytest.mark.parametrize(
+    "labels", [None, [2, 1, 0], ["b", "a", "c"], [0.5, 1.25, -3], [[1, 2]] * 3]
+)
+def test_labels_of_every_kind_come_back(backbone, digits, tmp_path, labels):
+    images = list(digits.images[:3])
+    data = Listed(images if labels is None else list(zip(images, labels, strict=True)))
+    features = extract(backbone, data, progress=False)
+    again = load_features(features.save(tmp_path / "out"))
+    assert (again.y is None) == (labels is None)
+    if labels is not None:
+        assert again.y.tolist() == labels
+        assert again.y.dtype == features.y.dtype
+
+
+def test_a_folder_without_features_or_with_changed_ones_is_told(backbone, digits, tmp_path):
+    with pytest.raises(featx.FeatxError, match="featx extract IMAGES --out"):
+        load_features(tmp_path)
+    extract(backbone, digits.images[:5], progress=False).save(tmp_path)
+    for name in ("X.npy", "index.csv"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[:-1] + b"5")
+        with pytest.raises(featx.FeatxError, match="its content has changed"):
+            load_features(tmp_path)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "meta.json").write_text("{}")
+    with pytest.raises(featx.FeatxError, match="where there are none"):
+        load_features(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(featx.FeatxError, match="Choose another one"):
+        extract(backbone, digits.images[:5], progress=False).save(tmp_path / "file")

@@ -1,0 +1,271 @@
+"""What an extraction gives: features, labels, where each row came from; saved and loaded."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.datasets import SkippedFile
+from featx.errors import FeatxError
+from featx.store import file_name, write_atomically
+
+__all__ = ["Features", "Plan", "load_features"]
+
+
+@dataclass
+class Plan:
+    """How features were extracted, and where the time went.
+
+    Attributes
+    ----------
+    device, precision : str
+        Where, and with which numbers.
+    batch_size, num_workers : int
+        Images in one forward pass; processes that read them.
+    images, computed : int
+        How many there are, and how many of them went through the model here: the others came from the
+        cache, or from another process.
+    seconds : dict
+        ``"read"`` (waiting for images), ``"model"`` and ``"write"``.
+    """
+
+    device: str
+    precision: str
+    batch_size: int
+    num_workers: int
+    images: int = 0
+    computed: int = 0
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"read": 0.0, "model": 0.0, "write": 0.0}
+    )
+
+    def __str__(self) -> str:
+        how = (
+            f"{self.computed} of {self.images} images computed on {self.device} in {self.precision}, "
+            f"{self.batch_size} at a time, {self.num_workers or 'no'} reading processes"
+        )
+        total = sum(self.seconds.values())
+        if not self.computed or not total:
+            return how
+        slowest = max(self.seconds, key=lambda part: self.seconds[part])
+        bound = {
+            "read": "bound by reading",
+            "model": "bound by the model",
+            "write": "bound by the disk",
+        }
+        return (
+            f"{how}; {bound[slowest]}: {self.computed / total:.0f} images/s, model idle "
+            f"{1 - self.seconds['model'] / total:.0%}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What `featx.extract` returns.
+
+    Attributes
+    ----------
+    X : numpy.ndarray
+        float32 ``(N, D)``, one row for each image, in the order of the data; a read-only memory map where
+        there is a cache. With several layers: of the last one.
+    y : numpy.ndarray or None
+        Labels ``(N,)`` where the data has some.
+    layers : dict
+        Layer -> ``(N, D)``, in the order that was asked for.
+    paths : list of str or None
+        The file of each row, where the data has files.
+    class_names : tuple of str
+        Names of the labels 0, 1, 2, …, where they have some.
+    skipped : list of SkippedFile
+        What was found in the data and is no image, with the reason.
+    plan : Plan or None
+        How it was done, and where the time went.
+    meta : dict
+        Which backbone, weights and settings these features are of.
+    """
+
+    X: np.ndarray
+    y: np.ndarray | None = None
+    layers: dict[str, np.ndarray] = field(default_factory=dict)
+    paths: list[str] | None = None
+    class_names: tuple[str, ...] = ()
+    skipped: list[SkippedFile] = field(default_factory=list)
+    plan: Plan | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __repr__(self) -> str:
+        labels = "no labels" if self.y is None else "with labels"
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        return f"Features(X {self.X.shape}, {labels}{skipped})"
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the features as plain files that any program can read.
+
+        Parameters
+        ----------
+        folder
+            Made when it is missing. ``X.npy`` is float32 ``(N, D)``; ``index.csv`` has a line for each row:
+            its label, class name and path; ``layers/`` has the others where several were extracted;
+            ``meta.json`` says what it is, what was skipped, and holds a checksum of each file.
+
+        Returns
+        -------
+        pathlib.Path
+            The folder.
+
+        Raises
+        ------
+        FeatxError
+            When it cannot be written to.
+        """
+        folder = Path(folder)
+        arrays = {"X.npy": self.X}
+        arrays |= {
+            f"layers/{file_name(layer)}": X for layer, X in self.layers.items() if X is not self.X
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if len(arrays) > 1:
+                (folder / "layers").mkdir(exist_ok=True)
+            sums = {name: _save_array(folder / name, array) for name, array in arrays.items()}
+            index = self._index()
+            write_atomically(folder / "index.csv", index)
+            meta = {
+                **self.meta,
+                "images": len(self),
+                "labels": None if self.y is None else str(self.y.dtype),
+                "paths": self.paths is not None,
+                "class_names": list(self.class_names),
+                "layers": list(self.layers),
+                "skipped": [asdict(each) for each in self.skipped],
+                "plan": asdict(self.plan) if self.plan else None,
+                "sha256": {**sums, "index.csv": hashlib.sha256(index).hexdigest()},
+            }
+            # Last: what a crash leaves behind does not have the checksums of a whole.
+            write_atomically(folder / "meta.json", json.dumps(meta, indent=1).encode())
+        except OSError as error:
+            raise FeatxError(
+                f"Expected a folder to write features to, got {folder}: {error.strerror or error}. Choose "
+                "another one."
+            ) from error
+        return folder
+
+    def _index(self) -> bytes:
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["row", "label", "class_name", "path"])
+        for row in range(len(self)):
+            label = "" if self.y is None else self.y[row].tolist()
+            named = self.class_names and isinstance(label, int) and label < len(self.class_names)
+            name = self.class_names[label] if named else ""  # pyright: ignore[reportArgumentType, reportCallIssue]
+            cell = json.dumps(label) if isinstance(label, list) else label
+            table.writerow([row, cell, name, self.paths[row] if self.paths else ""])
+        return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def load_features(folder: str | Path) -> Features:
+    """Load what ``featx extract`` or `Features.save` wrote.
+
+    Parameters
+    ----------
+    folder
+        Where it is.
+
+    Returns
+    -------
+    Features
+        `X` is a read-only memory map; `plan` is None.
+
+    Raises
+    ------
+    FeatxError
+        When nothing was saved there, or a file is not what was saved.
+
+    Examples
+    --------
+    >>> import tempfile, featx
+    >>> digits = featx.datasets.load_digits()
+    >>> features = featx.extract(featx.load_backbone("glyphnet"), digits, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     featx.load_features(features.save(folder)).X.shape
+    (1797, 256)
+    """
+    folder = Path(folder)
+    try:
+        meta = json.loads((folder / "meta.json").read_bytes())
+        sums = meta["sha256"]
+        index = (folder / "index.csv").read_bytes()
+        damaged = [name for name, known in sums.items() if _sha256(folder / name) != known]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FeatxError(
+            f"Expected a folder with features, got {folder}, where there are none. Make them with: "
+            f"featx extract IMAGES --out {folder}"
+        ) from error
+    if damaged:
+        raise FeatxError(
+            f"Expected {folder / damaged[0]} as it was saved, but its content has changed. Extract again; "
+            "what the cache holds is not computed twice."
+        )
+    rows = list(csv.reader(io.StringIO(index.decode("utf-8", "surrogateescape"))))[1:]
+    labels = None
+    if meta["labels"] is not None:
+        kind = np.dtype(meta["labels"])
+        cells = [row[1] for row in rows]
+        labels = np.array(cells if kind.kind == "U" else [json.loads(c) for c in cells], kind)
+    X = np.load(folder / "X.npy", mmap_mode="r")
+    layers = {
+        layer: X
+        if layer == meta["layers"][-1]
+        else np.load(folder / "layers" / file_name(layer), mmap_mode="r")
+        for layer in meta["layers"]
+    }
+    return Features(
+        X,
+        labels,
+        layers,
+        [row[3] for row in rows] if meta["paths"] else None,
+        tuple(meta["class_names"]),
+        [SkippedFile(**each) for each in meta["skipped"]],
+        meta={key: value for key, value in meta.items() if key not in _OF_THE_FILES},
+    )
+
+
+# What `save` adds to `Features.meta`
+_OF_THE_FILES = ("images", "labels", "paths", "class_names", "skipped", "plan", "sha256")
+
+
+def _save_array(path: Path, array: np.ndarray) -> str:
+    """Save an array, piece by piece so that a memory map stays one; return its SHA-256."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        source = getattr(array, "filename", None) if isinstance(array, np.memmap) else None
+        if source is not None and array.offset + array.nbytes == Path(source).stat().st_size:
+            shutil.copyfile(source, name)  # the whole of a .npy file
+        else:
+            with Path(name).open("wb") as file:
+                np.save(file, array)
+        known = _sha256(Path(name))
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return known
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,220 @@
+"""What comes out of any layer of a backbone, as one row for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from featx.backbones import Backbone
+from featx.errors import FeatxError, close_matches
+from featx.heads import find_heads
+
+__all__ = ["FEATURES", "LayerReader", "pool"]
+
+#: The name for what the head takes in.
+FEATURES = "features"
+
+POOLINGS = (None, "cls", "mean")
+
+
+class LayerReader:
+    """Reads layers of a backbone, several in one forward pass.
+
+    Parameters
+    ----------
+    backbone
+        Its model is used as it is: bring it into eval mode first.
+    layers
+        Names of layers, as ``model.named_modules()`` has them; ``"features"`` is what the head takes in,
+        and what is read when nothing is named.
+    pooling
+        How a sequence of tokens becomes one row: see `pool`. With ``layers=None`` it is applied to the
+        feature map, which is the last output before the head that still has places or tokens.
+
+    Raises
+    ------
+    FeatxError
+        When a layer or a way to pool is not known.
+
+    Examples
+    --------
+    >>> import torch, featx
+    >>> reader = LayerReader(featx.load_backbone("glyphnet"), ["layer2", "features"])
+    >>> {layer: tuple(rows.shape) for layer, rows in reader(torch.zeros(5, 1, 32, 32)).items()}
+    {'layer2': (5, 64), 'features': (5, 256)}
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: str | Sequence[str] | None = None,
+        pooling: str | None = None,
+    ) -> None:
+        if pooling not in POOLINGS:
+            raise FeatxError(
+                f'Expected pooling to be None, "cls" or "mean", got {pooling!r}. "cls" takes the class '
+                'token, "mean" the mean of the others.'
+            )
+        names = [layers] if isinstance(layers, str) else list(layers or [FEATURES])
+        known = [FEATURES, *(name for name, _ in backbone.model.named_modules() if name)]
+        unknown = [name for name in names if name not in known]
+        if unknown or len(set(names)) < len(names):
+            wrong = repr(unknown[0]) if unknown else f"a name twice in {names}"
+            raise FeatxError(
+                f"Expected names of layers of {backbone.name}, got {wrong}. "
+                f"{close_matches(str(unknown[0]), known) if unknown else 'Name each once.'}"
+            )
+        self.backbone, self.names, self.pooling = backbone, names, pooling
+        self._from_map = layers is None and pooling is not None
+        self._map: str | None = None
+
+    def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return layer -> features ``(N, D)`` of preprocessed images ``(N, C, H, W)``."""
+        if self._from_map:
+            self._map = self._map or _feature_map_layer(self.backbone, x[:1])
+            return {FEATURES: self._read(x, [self._map])[self._map]}
+        return self._read(x, self.names)
+
+    def _read(self, x: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
+        model, outputs = self.backbone.model, {}
+        with ExitStack() as hooks:
+            for name in names:
+                if name != FEATURES:
+                    hook = _keep(outputs, name)
+                    handle = model.get_submodule(name).register_forward_hook(hook)
+                    hooks.callback(handle.remove)
+            features = self.backbone.features(x)
+        silent = [name for name in names if name != FEATURES and name not in outputs]
+        if silent:
+            raise FeatxError(
+                f"Expected layers that take part in the forward pass, but {silent[0]} did not. A container "
+                "that is indexed, not called, has no output: name a layer in it."
+            )
+        return {
+            name: features
+            if name == FEATURES
+            else pool(outputs[name], len(x), self.pooling, _num_prefix_tokens(model), name)
+            for name in names
+        }
+
+
+def pool(
+    output: Any, count: int, pooling: str | None, prefix_tokens: int = 0, layer: str = "the layer"
+) -> torch.Tensor:
+    """Turn what a layer returns into one row for each image.
+
+    Parameters
+    ----------
+    output
+        ``(N, D)``: taken as it is. A feature map ``(N, C, H, W)``, or ``(N, H, W, C)`` as Swin has it:
+        averaged over its places. Tokens ``(N, T, D)``: pooled as `pooling` says. Of a tuple the first.
+    count
+        N.
+    pooling
+        For tokens: ``"cls"`` takes the class token, ``"mean"`` the mean of all others (class token and
+        registers left out). None is an error there: both are in use, and give different features.
+    prefix_tokens
+        How many of the tokens stand for no place: class token and registers.
+    layer
+        What to call it in a message.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(N, D)``.
+
+    Raises
+    ------
+    FeatxError
+        When the output is nothing that can be pooled, or `pooling` is missing or does not fit.
+
+    Examples
+    --------
+    >>> pool(torch.ones(4, 64, 7, 7), 4, None).shape
+    torch.Size([4, 64])
+    >>> pool(torch.ones(4, 197, 192), 4, "cls", prefix_tokens=1).shape
+    torch.Size([4, 192])
+    """
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    if not isinstance(output, torch.Tensor) or output.ndim < 2 or len(output) != count:
+        got = (
+            f"the shape {tuple(output.shape)}"
+            if isinstance(output, torch.Tensor)
+            else type(output).__name__
+        )
+        raise FeatxError(
+            f"Expected {layer} to return one tensor with {count} images in its first dimension, got {got}. "
+            "Name another layer."
+        )
+    if output.ndim == 2:
+        return output
+    if output.ndim > 3:
+        # Images are square after preprocessing, so the two sizes that agree are height and width.
+        channels_last = output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]
+        return output.mean((1, 2)) if channels_last else output.flatten(2).mean(2)
+    if pooling is None:
+        raise FeatxError(
+            f"Expected pooling to be named, for {layer} returns tokens of the shape {tuple(output.shape)}. "
+            'Say pooling="mean" for the mean over the places'
+            + (', or pooling="cls" for the class token.' if prefix_tokens else ".")
+        )
+    if pooling == "mean":
+        return output[:, prefix_tokens:].mean(1)
+    if not prefix_tokens:
+        raise FeatxError(
+            f'Expected a model with a class token for pooling="cls", but {layer} is of one without. Say '
+            'pooling="mean".'
+        )
+    return output[:, 0]
+
+
+def _keep(outputs: dict[str, Any], name: str) -> Any:
+    def hook(module: nn.Module, args: Any, output: Any) -> None:
+        outputs[name] = output
+
+    return hook
+
+
+def _num_prefix_tokens(model: nn.Module) -> int:
+    """Count the tokens that stand for no place: timm's models say, others have a class token or not."""
+    count = getattr(model, "num_prefix_tokens", None)
+    if isinstance(count, int):
+        return count
+    return int(any(hasattr(model, name) for name in ("class_token", "cls_token")))
+
+
+def _feature_map_layer(backbone: Backbone, x: torch.Tensor) -> str:
+    """Return the last layer before the head whose output still has places or tokens."""
+    model = backbone.model
+    heads = find_heads(model)
+    found: list[str] = []
+    reached: list[str] = []
+
+    def note(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if not reached and isinstance(output, torch.Tensor) and output.ndim in (3, 4):
+                places = output[0].numel() // max(output.shape[1], output.shape[-1])
+                if places > 1:
+                    found.append(name)
+
+        return hook
+
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if name in heads:
+                stop = module.register_forward_pre_hook(lambda *_: reached.append("head"))
+                hooks.callback(stop.remove)
+            elif name:
+                hooks.callback(module.register_forward_hook(note(name)).remove)
+        backbone.features(x)
+    if not found:
+        raise FeatxError(
+            f"Expected a feature map or tokens to pool in {backbone.name}, and found none. Leave pooling "
+            "out."
+        )
+    return found[-1]

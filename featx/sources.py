@@ -1,0 +1,516 @@
+"""Whatever holds images becomes one thing: numbered images that come in batches.
+
+A folder, a list of files, an array, a `Dataset` and a `DataLoader` differ in how an image is reached, and in
+nothing else that the extraction has to know.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torchvision.transforms.v2.functional import rgb_to_grayscale, to_dtype
+
+from featx.datasets import ImageFiles, SkippedFile, find_images, image_paths
+from featx.errors import FeatxError
+from featx.images import UnreadableImage, decode_image, to_rgb_tensor
+from featx.progress import progress_bar
+from featx.store import DIGEST_BYTES, content_digest
+
+__all__ = ["Batch", "Scan", "Source", "open_source", "prepare_images"]
+
+Prepare = Callable[[torch.Tensor], torch.Tensor]
+
+#: From this many files on, reading them is worth worker processes.
+MANY_FILES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some images, read.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray
+        Their numbers in the data ``(n,)``, ascending.
+    images : torch.Tensor
+        ``(n, C, H, W)`` or ``(n, H, W)``; what the model takes when `prepared`, else as they were.
+    prepared : bool
+        Whether the preprocessing was applied.
+    labels : list
+        n labels, or nothing.
+    digests : dict
+        Number -> digest of the content, of the broken ones too, where asked for.
+    broken : dict
+        Number -> why that image could not be read.
+    """
+
+    rows: np.ndarray
+    images: torch.Tensor
+    prepared: bool
+    labels: list
+    digests: dict[int, bytes]
+    broken: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """The content of all images at a glance: what a cache needs to know them again.
+
+    Attributes
+    ----------
+    digests : numpy.ndarray
+        uint8 ``(N, 16)``; zeros where `broken`.
+    labels : dict
+        Number -> label, where there are labels.
+    broken : dict
+        Number -> why nothing could be read there.
+    batches : list of range or None
+        The batches of a `DataLoader`; None where any images can be read together.
+    """
+
+    digests: np.ndarray
+    labels: dict[int, Any]
+    broken: dict[int, str]
+    batches: list[range] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Numbered images; see `open_source`.
+
+    Attributes
+    ----------
+    items : Dataset or DataLoader
+        Where they are: a map-style `Dataset`, each image on its own, or a `DataLoader`, one after the
+        other.
+    count : int or None
+        How many; None where only reading them all can tell.
+    paths : tuple of str or None
+        Their files, where they have some.
+    labels : list or None
+        Their labels, where they are known without reading.
+    class_names : tuple of str
+        Names of the labels 0, 1, 2, …, where they have some.
+    skipped : tuple of SkippedFile
+        What was found and is no image.
+    """
+
+    items: Any
+    count: int | None
+    paths: tuple[str, ...] | None = None
+    labels: list | None = None
+    class_names: tuple[str, ...] = ()
+    skipped: tuple[SkippedFile, ...] = ()
+
+    def name(self, row: int) -> str:
+        """Return what to call an image in a message: its file, or its number."""
+        return self.paths[row] if self.paths else f"image {row}"
+
+    def workers(self, wanted: int | str, prepare: Prepare | None = None) -> int:
+        """Return how many processes read the images; 0 is this process itself."""
+        if wanted != "auto":
+            if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+                raise FeatxError(
+                    f'Expected num_workers to be "auto" or a whole number from 0, got {wanted!r}.'
+                )
+            return wanted
+        if not isinstance(self.items, _Files) or len(self.items) < MANY_FILES:
+            return 0
+        try:
+            pickle.dumps(prepare)  # what starts without fork needs this
+        except Exception:
+            return 0
+        return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4, 8)
+
+    def batches(
+        self,
+        chunks: Sequence[Sequence[int]],
+        prepare: Prepare | None,
+        *,
+        num_workers: int = 0,
+        digests: bool = False,
+    ) -> Iterator[Batch]:
+        """Yield the images, batch by batch.
+
+        Parameters
+        ----------
+        chunks
+            The numbers of the images for each batch. A `DataLoader` has its own batches and ignores this.
+        prepare
+            The preprocessing. Files are preprocessed one by one where they are read, for they differ in
+            size.
+        num_workers
+            Processes that read.
+        digests
+            Whether to compute digests of the content.
+        """
+        if isinstance(self.items, DataLoader):
+            return _loaded(self.items, digests)
+        one_by_one = isinstance(self.items, _Files)
+        loader = DataLoader(
+            _Reading(self.items, prepare if one_by_one else None, digests),
+            batch_sampler=[list(chunk) for chunk in chunks],  # pyright: ignore[reportArgumentType]
+            num_workers=num_workers,
+            collate_fn=partial(_together, prepare=prepare, prepared=one_by_one),
+        )
+        return _raised(iter(loader))
+
+    def scan(self, *, num_workers: int = 0, show: bool = True) -> Scan:
+        """Read every image's content once, and keep its digest and label."""
+        if isinstance(self.items, _Files):
+            return self._scan_files(show)
+        chunks = [range(i, min(i + 256, self.count or 0)) for i in range(0, self.count or 0, 256)]
+        found: list[bytes] = []
+        labels, broken, batches = {}, {}, []
+        with progress_bar("check images", self.count, show=show) as advance:
+            for batch in self.batches(chunks, None, num_workers=num_workers, digests=True):
+                rows = [*batch.rows.tolist(), *batch.broken]
+                batches.append(range(len(found), len(found) + len(rows)))
+                found += [batch.digests.get(row) or bytes(DIGEST_BYTES) for row in sorted(rows)]
+                labels |= dict(zip(batch.rows.tolist(), batch.labels, strict=False))
+                broken |= batch.broken
+                advance(len(rows))
+        one_after_the_other = isinstance(self.items, DataLoader)
+        return Scan(_stacked(found), labels, broken, batches if one_after_the_other else None)
+
+    def _scan_files(self, show: bool) -> Scan:
+        found, broken = [], {}
+        with (
+            progress_bar("check files", self.count, show=show, unit="files") as advance,
+            ThreadPoolExecutor(8) as pool,  # hashing lets other threads run
+        ):
+            for row, result in enumerate(pool.map(_file_digest, self.items.paths)):
+                if isinstance(result, str):
+                    broken[row] = result
+                found.append(bytes(DIGEST_BYTES) if isinstance(result, str) else result)
+                advance(1)
+        return Scan(_stacked(found), dict(enumerate(self.labels or [])), broken)
+
+
+def open_source(data: Any, batch_size: int) -> Source:
+    """Turn whatever holds images into a `Source`.
+
+    Parameters
+    ----------
+    data
+        See `featx.extract`.
+    batch_size
+        For an `IterableDataset`, which comes in batches only.
+
+    Returns
+    -------
+    Source
+        Its images are not read yet.
+
+    Raises
+    ------
+    FeatxError
+        When it holds no images, or is nothing that could.
+    """
+    if isinstance(data, (str, Path)):
+        data = find_images(data)
+    elif isinstance(data, (list, tuple)) and data:
+        if all(isinstance(each, (str, Path)) for each in data):
+            data = image_paths(data)
+        elif all(isinstance(each, Image.Image) for each in data):
+            data = _Listed(data)
+    if isinstance(data, ImageFiles):
+        return Source(
+            _Files(data),
+            len(data),
+            tuple(str(path) for path in data.paths),
+            None if data.labels is None else data.labels.tolist(),
+            data.class_names,
+            data.skipped,
+        )
+    if isinstance(data, (np.ndarray, torch.Tensor)):
+        data = TensorDataset(_as_images(data))
+    if isinstance(data, IterableDataset):
+        data = DataLoader(data, batch_size=batch_size)
+    if not isinstance(data, (Dataset, DataLoader)):
+        raise FeatxError(
+            "Expected images as a folder, a list of files, an array, a tensor, a torch Dataset or a "
+            f"DataLoader, got {type(data).__name__}."
+        )
+    inside = data.dataset if isinstance(data, DataLoader) else data
+    return Source(data, _length(data), class_names=_class_names(inside))
+
+
+def prepare_images(images: torch.Tensor, preprocess: Prepare, in_channels: int) -> torch.Tensor:
+    """Bring images to what the model takes: channels, then the weights' own preprocessing.
+
+    Parameters
+    ----------
+    images
+        ``(N, H, W)`` or ``(N, C, H, W)``: uint8 0-255 or float 0-1.
+    preprocess
+        The backbone's.
+    in_channels
+        Channels that the backbone takes. Grey is repeated, colour is turned to grey.
+
+    Returns
+    -------
+    torch.Tensor
+        What the model takes.
+
+    Raises
+    ------
+    FeatxError
+        When these are not images, or were preprocessed already.
+    """
+    x = _with_channels(images, in_channels)
+    if x.is_floating_point() and x.numel() and not (x.min() >= 0 and x.max() <= 1):
+        raise FeatxError(
+            "Expected pixels of 0-255 (uint8) or 0-1 (float), got floats of "
+            f"{x.min():.3g} to {x.max():.3g}. Pass the images before any normalisation; the backbone's "
+            "own preprocessing is applied here."
+        )
+    return preprocess(x)
+
+
+def _with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
+    x = images[:, None] if images.ndim == 3 else images
+    if x.ndim != 4 or x.shape[1] not in (1, 3, channels) or 0 in x.shape[2:]:
+        wanted = "1 or 3" if channels in (1, 3) else f"{channels}"
+        way_out = "Move the channels to the second place: x.permute(0, 3, 1, 2)."
+        if x.ndim == 4 and x.shape[1] in (2, 4):
+            way_out = "Leave transparency out: x[:, :-1]."
+        raise FeatxError(
+            f"Expected images (N, H, W) or (N, C, H, W) with C of {wanted}, got the shape "
+            f"{tuple(images.shape)}. {way_out}"
+        )
+    if not x.is_floating_point() and x.dtype != torch.uint8:
+        raise FeatxError(
+            f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype}. Convert them with "
+            "x.to(torch.uint8) if they are 0-255."
+        )
+    if x.shape[1] == 3 and channels == 1:
+        return rgb_to_grayscale(to_dtype(x, torch.float32, scale=True))
+    return x.expand(-1, channels, -1, -1) if x.shape[1] < channels else x
+
+
+# --- how a single image is read -------------------------------------------------------------------
+
+
+class _Files(Dataset):
+    """Files, each read once: the very bytes that are hashed are decoded."""
+
+    def __init__(self, files: ImageFiles) -> None:
+        self.paths, self.labels = files.paths, files.labels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, row: int, digest: bool) -> tuple[torch.Tensor, list, bytes]:
+        content = self.paths[row].read_bytes()
+        label = [] if self.labels is None else [int(self.labels[row])]
+        found = content_digest(content) if digest else b""
+        try:
+            return decode_image(content, str(self.paths[row])), label, found
+        except UnreadableImage as error:
+            raise _Broken(error.reason, found) from None
+
+
+class _Listed(Dataset):
+    def __init__(self, images: Sequence[Image.Image]) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> Image.Image:
+        return self.images[row]
+
+
+class _Broken(Exception):
+    """No image, for this reason; with the digest of the content, where there is content."""
+
+    def __init__(self, reason: str, digest: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason, self.digest = reason, digest
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a worker sends: an image, or why there is none. Exceptions would lose their form on the way."""
+
+    row: int
+    image: torch.Tensor | None = None
+    label: list = field(default_factory=list)
+    digest: bytes = b""
+    broken: str = ""
+    wrong_use: str = ""
+
+
+class _Reading(Dataset):
+    """A dataset that turns row numbers into entries; what raises in it is an entry too."""
+
+    def __init__(self, items: Any, prepare: Prepare | None, digests: bool) -> None:
+        self.items, self.prepare, self.digests = items, prepare, digests
+
+    def __getitem__(self, row: int) -> _Entry:
+        try:
+            read = self.items.read if isinstance(self.items, _Files) else self._read_item
+            image, label, digest = read(row, self.digests)
+            if self.prepare is not None:
+                image = self.prepare(image[None])[0]
+            return _Entry(row, image, label, digest)
+        except _Broken as error:
+            return _Entry(row, digest=error.digest, broken=error.reason)
+        except UnreadableImage as error:
+            return _Entry(row, broken=error.reason)
+        except OSError as error:  # Pillow's errors too
+            return _Entry(row, broken=error.strerror or str(error) or type(error).__name__)
+        except FeatxError as error:
+            return _Entry(row, wrong_use=str(error))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {_first_line(error)}"
+            return _Entry(
+                row,
+                wrong_use=f"Expected a dataset that gives image {row}, but it raised {reason} "
+                "Try dataset[{row}] on its own.".replace("{row}", str(row)),
+            )
+
+    def _read_item(self, row: int, digest: bool) -> tuple[torch.Tensor, list, bytes]:
+        item = self.items[row]
+        image, *rest = item if isinstance(item, (list, tuple)) else [item]
+        if isinstance(image, Image.Image):
+            image = to_rgb_tensor(image)
+        if isinstance(image, np.ndarray):
+            image = _as_images(image)
+        if not isinstance(image, torch.Tensor):
+            raise FeatxError(
+                f"Expected a dataset of images or of (image, label), got {type(image).__name__} for "
+                "the image. Give the dataset a transform that ends in a tensor of 0-255 (uint8) or "
+                "0-1 (float)."
+            )
+        return image, rest[:1], _tensor_digest(image) if digest else b""
+
+
+def _together(entries: list[_Entry], prepare: Prepare | None, prepared: bool) -> Batch | str:
+    """Make a batch; a string is the sentence to raise."""
+    wrong = next((entry.wrong_use for entry in entries if entry.wrong_use), "")
+    if wrong:
+        return wrong
+    good = [entry for entry in entries if entry.image is not None]
+    images = [entry.image for entry in good if entry.image is not None]
+    stacked = torch.empty(0)
+    if prepare is not None and images:  # else only the digests are asked for
+        try:
+            if not prepared and len({(image.shape, image.dtype) for image in images}) > 1:
+                images, prepared = [prepare(image[None])[0] for image in images], True
+            stacked = torch.stack(images)
+        except FeatxError as error:
+            return str(error)
+        except RuntimeError as error:
+            return (
+                "Expected preprocessing that brings all images to one size, but they do not make a batch: "
+                f"{_first_line(error)}"
+            )
+    return Batch(
+        np.array([entry.row for entry in good], np.int64),
+        stacked,
+        prepared,
+        [label for entry in good for label in entry.label],
+        {entry.row: entry.digest for entry in entries},
+        {entry.row: entry.broken for entry in entries if entry.image is None},
+    )
+
+
+def _raised(batches: Iterator[Batch | str]) -> Iterator[Batch]:
+    for batch in batches:
+        if isinstance(batch, str):
+            raise FeatxError(batch)
+        yield batch
+
+
+def _loaded(loader: DataLoader, digests: bool) -> Iterator[Batch]:
+    """Yield what a `DataLoader` yields."""
+    row, batches = 0, iter(loader)
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except (TypeError, RuntimeError, ValueError, OSError) as error:
+            raise FeatxError(
+                "Expected a DataLoader that makes batches of images, but it raised "
+                f"{type(error).__name__}: {_first_line(error)} Give its dataset a transform that turns each "
+                "image into a tensor of one size, or pass the dataset itself."
+            ) from error
+        images, *rest = batch if isinstance(batch, (list, tuple)) else [batch]
+        if not isinstance(images, torch.Tensor):
+            raise FeatxError(
+                f"Expected batches of image tensors, got {type(images).__name__}. Give the dataset "
+                "a transform that ends in a tensor of 0-255 (uint8) or 0-1 (float)."
+            )
+        rows = np.arange(row, row + len(images))
+        row += len(images)
+        labels = list(np.asarray(rest[0])) if rest else []
+        found = {row: _tensor_digest(images[i]) for i, row in enumerate(rows.tolist()) if digests}
+        yield Batch(rows, images, False, labels, found)
+
+
+# --- small things ---------------------------------------------------------------------------------
+
+
+def _as_images(data: np.ndarray | torch.Tensor) -> torch.Tensor:
+    try:
+        with warnings.catch_warnings():
+            # A read-only array, such as a memory map, is fine: nothing here writes to images.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            # torch knows no negative strides, which images[::-1] has
+            images = torch.as_tensor(
+                np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data
+            )
+    except TypeError as error:
+        raise FeatxError(
+            f"Expected an array of numbers, got one of {getattr(data, 'dtype', type(data))}. Images of "
+            "different sizes do not make one array: pass a list of files or a Dataset."
+        ) from error
+    return images if images.ndim else images[None]
+
+
+def _file_digest(path: Path) -> bytes | str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()[:DIGEST_BYTES]
+    except OSError as error:
+        return error.strerror or type(error).__name__
+
+
+def _tensor_digest(image: torch.Tensor) -> bytes:
+    form = f"{image.dtype} {tuple(image.shape)}".encode()
+    return content_digest(form, image.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
+def _stacked(digests: list[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)
+
+
+def _length(data: Any) -> int | None:
+    return None if isinstance(data, DataLoader) else len(data)  # samplers may leave images out
+
+
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    # what torchvision's datasets call them, and our own
+    names = getattr(dataset, "class_names", None) or getattr(dataset, "classes", None) or ()
+    return tuple(str(name) for name in names)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[-1] if lines else type(error).__name__).rstrip(".") + "."

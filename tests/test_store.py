@@ -1,0 +1,537 @@
+"""Features on disk: nothing stale is ever served, nothing finished is lost, whatever happens."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+import featx
+from featx import store
+from featx.extraction import extract
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return featx.load_backbone("glyphnet")
+
+
+@pytest.fixture(scope="module")
+def images(digits) -> torch.Tensor:
+    return digits.images[:60]
+
+
+@pytest.fixture
+def folder(tmp_path, digits) -> Path:
+    """Forty digits as PNG files in two class folders."""
+    for i in range(40):
+        path = (
+            tmp_path / "images" / ("even" if digits.labels[i] % 2 == 0 else "odd") / f"{i:03}.png"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.images[i, 0].numpy()).save(path)
+    return tmp_path / "images"
+
+
+def cached(backbone, data, cache: Path, **options):
+    return extract(backbone, data, cache_dir=cache, progress=False, **{"batch_size": 8, **options})
+
+
+def files_of(cache: Path) -> list[Path]:
+    return sorted(
+        p for p in cache.rglob("*") if p.is_file() and p.suffix in (".npy", ".json", ".jsonl")
+    )
+
+
+def test_what_is_there_is_not_computed_again(backbone, images, tmp_path):
+    first = cached(backbone, images, tmp_path)
+    second = cached(backbone, images, tmp_path)
+    assert (first.plan.computed, second.plan.computed) == (60, 0)
+    assert isinstance(second.X, np.memmap)
+    assert np.array_equal(first.X, second.X)
+    assert np.allclose(second.X, extract(backbone, images, progress=False).X, atol=1e-5)
+    with pytest.raises(ValueError, match="read-only"):
+        second.X[0] = 0
+
+
+def test_of_changed_data_only_the_new_images_are_computed(backbone, folder, tmp_path):
+    cache = tmp_path / "cache"
+    before = cached(backbone, folder, cache)
+    assert before.plan.computed == 40
+
+    (folder / "odd" / "001.png").unlink()  # removed
+    after = cached(backbone, folder, cache)
+    assert (after.plan.computed, len(after)) == (0, 39)
+
+    Image.new("L", (8, 8), 77).save(folder / "even" / "000.png")  # changed, under the same name
+    after = cached(backbone, folder, cache)
+    assert after.plan.computed == 1
+    changed = next(i for i, path in enumerate(after.paths) if path.endswith("000.png"))
+    assert not np.allclose(after.X[changed], before.X[changed])
+
+    Image.new("L", (8, 8), 99).save(folder / "odd" / "new.png")  # added
+    after = cached(backbone, folder, cache)
+    assert (after.plan.computed, len(after)) == (1, 40)
+    plain = extract(backbone, folder, progress=False)
+    assert after.paths == plain.paths
+    assert np.array_equal(after.y, plain.y)
+    assert np.allclose(after.X, plain.X, atol=1e-5)
+
+
+def test_a_renamed_file_costs_nothing_and_finds_its_row(backbone, folder, tmp_path):
+    cached(backbone, folder, tmp_path / "cache")
+    (folder / "odd" / "001.png").rename(folder / "odd" / "zzz.png")
+    after = cached(backbone, folder, tmp_path / "cache")
+    assert after.plan.computed == 0
+    assert after.paths[-1].endswith("zzz.png")
+    assert np.allclose(after.X, extract(backbone, folder, progress=False).X, atol=1e-5)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(requests=st.lists(st.lists(st.integers(0, 29), min_size=1, max_size=25), max_size=4))
+def test_any_selection_in_any_order_gets_its_own_rows(backbone, digits, tmp_path_factory, requests):
+    cache = tmp_path_factory.mktemp("cache")
+    plain = extract(backbone, digits.images[:30], progress=False).X
+    seen: set[int] = set()
+    for rows in requests:
+        features = cached(backbone, digits.images[rows], cache, batch_size=4)
+        assert np.allclose(features.X, plain[rows], atol=1e-5)
+        assert features.plan.computed <= len([row for row in rows if row not in seen])
+        seen |= set(rows)
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "append", "empty", "delete"])
+def test_a_damaged_file_is_never_served(backbone, images, tmp_path, damage):
+    whole = tmp_path / "whole"
+    expected = np.array(cached(backbone, images, whole).X)
+    draw = random.Random(damage)
+    for path in files_of(whole):
+        for _ in range(3):
+            cache = tmp_path / "cache"
+            shutil.rmtree(cache, ignore_errors=True)
+            shutil.copytree(whole, cache)
+            spoil(cache / path.relative_to(whole), damage, draw)
+            features = cached(backbone, images, cache)
+            assert np.array_equal(features.X, expected), (path.name, damage)
+            assert cached(backbone, images, cache).plan.computed == 0, "not mended"
+
+
+def spoil(path: Path, damage: str, draw: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    at = draw.randrange(len(content))
+    if damage == "flip":
+        content[at] ^= 1 << draw.randrange(8)
+    elif damage == "truncate":
+        del content[at:]
+    elif damage == "append":
+        content += b"more"
+    elif damage == "empty":
+        content.clear()
+    path.write_bytes(content)
+    if damage == "delete":
+        path.unlink()
+
+
+def test_a_flipped_bit_costs_one_chunk_only(backbone, images, tmp_path):
+    cached(backbone, images, tmp_path)
+    rows = next(tmp_path.rglob("features.npy"))
+    content = bytearray(rows.read_bytes())
+    content[-1] ^= 1
+    rows.write_bytes(content)
+    assert cached(backbone, images, tmp_path).plan.computed == 4  # 60 = 7 chunks of 8, and 4
+    rows.write_bytes(rows.read_bytes()[:-5000])  # five rows of 256 numbers
+    assert cached(backbone, images, tmp_path).plan.computed == 12
+
+
+# --- what the key covers --------------------------------------------------------------------------
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 4, 3)
+        self.fc = torch.nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.conv(x)).mean((2, 3)))
+
+
+class Edited(Net):
+    """The same modules and weights, another way through them."""
+
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+def halved(x):
+    return x.float() / 510
+
+
+def whole(x):
+    return x.float() / 255
+
+
+def test_everything_that_changes_the_features_is_in_the_key(images, tmp_path):
+    torch.manual_seed(0)
+    net, edited = Net(), Edited()
+    edited.load_state_dict(net.state_dict())
+    edited.__class__.__name__ = "Net"  # as an edited notebook cell has it
+    wrap = featx.Backbone.from_module
+    cases = {
+        "plain": (wrap(net, whole, in_channels=1), {}),
+        "preprocessing": (wrap(net, halved, in_channels=1), {}),
+        "forward": (wrap(edited, whole, in_channels=1), {}),
+        "layers": (wrap(net, whole, in_channels=1), {"layers": ["conv"]}),
+        "precision": (wrap(net, whole, in_channels=1), {"precision": "bfloat16"}),
+    }
+    torch.manual_seed(1)
+    cases["weights"] = (wrap(Net(), whole, in_channels=1), {})
+    for _ in range(2):  # the second time all are there side by side
+        for name, (backbone, options) in cases.items():
+            features = cached(backbone, images, tmp_path, **options)
+            plain = extract(backbone, images, progress=False, **options)
+            assert np.allclose(features.X, plain.X, atol=1e-6), name
+    assert (
+        len(
+            {
+                features.X.tobytes()
+                for features in (cached(b, images, tmp_path, **o) for b, o in cases.values())
+            }
+        )
+        == 6
+    )
+    assert all(cached(b, images, tmp_path, **o).plan.computed == 0 for b, o in cases.values())
+
+
+def test_versions_are_in_the_key(backbone, images, tmp_path, monkeypatch):
+    cached(backbone, images, tmp_path)
+    monkeypatch.setattr("featx.extraction.version", lambda package: "next")
+    assert cached(backbone, images, tmp_path).plan.computed == 60
+
+
+def test_a_batch_size_is_no_part_of_the_key(backbone, images, tmp_path):
+    cached(backbone, images, tmp_path, batch_size=8)
+    assert cached(backbone, images, tmp_path, batch_size=13).plan.computed == 0
+
+
+class Augmented(Dataset):
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, row):
+        return torch.rand(1, 8, 8), row
+
+
+def test_data_that_does_not_stand_still_is_refused(backbone, images, tmp_path):
+    moving = {
+        "shuffled": DataLoader(TensorDataset(images), batch_size=8, shuffle=True),
+        "augmented": Augmented(),
+    }
+    for data in moving.values():
+        with pytest.raises(featx.FeatxError, match="leave out shuffling and random augmentation"):
+            cached(backbone, data, tmp_path)
+    random_crop = featx.Backbone.from_module(
+        Net(), lambda x: torch.rand(len(x), 1, 8, 8), in_channels=1
+    )
+    with pytest.raises(featx.FeatxError, match="preprocessing that gives the same each time"):
+        cached(random_crop, images, tmp_path)
+
+
+def test_loaders_and_datasets_are_known_again_by_their_content(backbone, images, digits, tmp_path):
+    labels = digits.labels[:60]
+    sources = [
+        TensorDataset(images, labels),
+        DataLoader(TensorDataset(images, labels), batch_size=7),
+        featx.datasets.LabelledImages(images, labels, digits.class_names),
+    ]
+    computed = []
+    for source in sources:
+        features = cached(backbone, source, tmp_path)
+        assert np.array_equal(features.y, labels)
+        computed.append(features.plan.computed)
+    assert computed == [60, 0, 0]
+
+
+# --- broken images --------------------------------------------------------------------------------
+
+
+def test_broken_images_are_named_and_tried_once(backbone, folder, tmp_path):
+    whole = (folder / "odd" / "003.png").read_bytes()
+    (folder / "odd" / "003.png").write_bytes(whole[:-30])
+    (folder / "even" / "empty.png").write_bytes(b"")
+    cache = tmp_path / "cache"
+    plain = extract(backbone, folder, progress=False)
+    for computed in (39, 0):
+        features = cached(backbone, folder, cache)
+        assert features.plan.computed == computed
+        assert {Path(file.path).name for file in features.skipped} == {"003.png", "empty.png"}
+        assert all(file.reason for file in features.skipped)
+        assert features.paths == plain.paths
+        assert np.allclose(features.X, plain.X, atol=1e-5)
+    with pytest.raises(featx.FeatxError, match=r"empty\.png|003\.png"):
+        cached(backbone, folder, cache, on_error="raise")
+
+    (folder / "odd" / "003.png").write_bytes(whole)  # mended
+    features = cached(backbone, folder, cache)
+    assert features.plan.computed == 1
+    assert np.allclose(features.X, extract(backbone, folder, progress=False).X, atol=1e-5)
+
+
+def test_the_first_broken_image_raises_if_asked_and_the_work_so_far_stays(
+    backbone, folder, tmp_path
+):
+    last = sorted((folder / "odd").iterdir())[-1]
+    content = last.read_bytes()
+    last.write_bytes(content[:-30])
+    with pytest.raises(featx.FeatxError, match=last.name):
+        cached(backbone, folder, tmp_path / "cache", on_error="raise")
+    last.write_bytes(content)
+    assert cached(backbone, folder, tmp_path / "cache").plan.computed == 8  # its own chunk
+
+
+# --- crashes, several processes, bad disks --------------------------------------------------------
+
+
+class Crash(BaseException):
+    """Nothing in the code catches this, as nothing catches a power cut."""
+
+
+def test_a_crash_in_the_middle_of_any_write_costs_no_more_than_a_chunk(
+    backbone, folder, tmp_path, monkeypatch
+):
+    """Each write in turn is cut in half, and the program ends there; then it runs again."""
+    (folder / "odd" / "003.png").write_bytes(b"no image")
+    expected = cached(backbone, folder, tmp_path / "whole", batch_size=16)
+    really_write = store._write_all
+    calls = {"left": 0}
+
+    def cut_short(file, data):
+        calls["left"] -= 1
+        if calls["left"] == 0:
+            really_write(file, memoryview(data).cast("B")[: memoryview(data).nbytes // 2])
+            raise Crash
+        really_write(file, data)
+
+    for number in itertools.count(1):
+        cache = tmp_path / f"cache {number}"
+        calls["left"] = number
+        monkeypatch.setattr(store, "_write_all", cut_short)
+        try:
+            cached(backbone, folder, cache, batch_size=16)
+        except Crash:
+            monkeypatch.setattr(store, "_write_all", really_write)
+            again = cached(backbone, folder, cache, batch_size=16)
+            assert np.array_equal(again.X, expected.X), number
+            assert again.paths == expected.paths
+        else:
+            break  # it came to its end: every write had its turn
+    assert number > 12
+    assert again.plan.computed == 0, "after the last write nothing is left to compute"
+
+
+SCRIPT = """
+import sys, featx
+from featx.extraction import extract
+backbone = featx.load_backbone("glyphnet")
+print("ready", flush=True)
+features = extract(backbone, sys.argv[1], cache_dir=sys.argv[2], batch_size=4, num_workers=int(sys.argv[3]),
+                   progress=False)
+print("computed", features.plan.computed, len(features), flush=True)
+"""
+
+
+def start(folder: Path, cache: Path, workers: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), str(cache), str(workers)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def many(tmp_path, digits) -> Path:
+    """Six hundred digits as PNG files, a few of them broken."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(600):
+        path = folder / f"{i:03}.png"
+        Image.fromarray(digits.images[i, 0].numpy()).save(path)
+        if i % 200 == 77:
+            path.write_bytes(path.read_bytes()[:50])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_at_any_moment_it_goes_on_and_comes_out_the_same(backbone, many, tmp_path, workers):
+    cache = tmp_path / "cache"
+    draw = random.Random(workers)
+    counts = []
+    for _ in range(6):
+        process = start(many, cache, workers)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(draw.uniform(0, 1.0))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        lines = sum(len(p.read_bytes().splitlines()) for p in cache.rglob("journal-*.jsonl"))
+        counts.append(lines)
+        if process.returncode == 0:
+            break
+    features = cached(backbone, many, cache, batch_size=4)
+    whole = cached(backbone, many, tmp_path / "whole", batch_size=4)
+    assert np.array_equal(features.X, whole.X)
+    assert features.paths == whole.paths
+    assert len(features.skipped) == 3
+    assert len(set(counts)) > 1, "no kill hit the work"
+    assert features.plan.computed < 597, "nothing was kept"
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_work_of_one(backbone, many, tmp_path):
+    cache = tmp_path / "cache"
+    both = [start(many, cache), start(many, cache)]
+    computed = 0
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        done, rows = out.split()[-2:]
+        assert rows == "597"
+        computed += int(done)
+    assert computed == 597
+    features = cached(backbone, many, cache)
+    assert features.plan.computed == 0
+    assert np.allclose(features.X, extract(backbone, many, progress=False).X, atol=1e-5)
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [sys.executable, *run, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.slow
+def test_under_torchrun_two_processes_give_the_store_of_one(backbone, many, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    cache = tmp_path / "cache"
+    done = torchrun(script, many, cache, 0)
+    assert done.returncode == 0, done.stderr
+    computed = [int(line.split()[1]) for line in done.stdout.splitlines() if "computed" in line]
+    assert sum(computed) == 597
+    assert min(computed) > 200, "one process did it all"
+    together = cached(backbone, many, cache, batch_size=4)
+    alone = cached(backbone, many, tmp_path / "alone", batch_size=4)
+    assert together.plan.computed == 0
+    assert np.array_equal(together.X, alone.X)
+    assert together.paths == alone.paths
+    names = [{p.name for p in place.rglob("*.npy")} for place in (cache, tmp_path / "alone")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_of_a_group_ends_all(many, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(textwrap.dedent(SCRIPT))
+    (tmp_path / "file").write_text("")
+    done = torchrun(script, many, tmp_path / "file", 0)
+    assert done.returncode != 0
+    assert "Choose another cache_dir" in done.stderr
+
+
+def in_a_sandbox(arguments: list, *mounts: object) -> subprocess.CompletedProcess[str]:
+    confined = [shutil.which("bwrap"), "--dev-bind", "/", "/", *mounts, "--die-with-parent", "--"]
+    command = [*confined, sys.executable, "-c", textwrap.dedent(SCRIPT), *arguments]
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_harms_nothing(offline, many, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    done = in_a_sandbox([many, small, 0], "--size", 500_000, "--tmpfs", small)
+    assert done.returncode == 1, done.stdout
+    assert "the disk is full" in done.stderr
+    assert "it goes on where it stopped" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_read_only_folder_serves_what_it_has(offline, folder, many, tmp_path):
+    cache = tmp_path / "cache"
+    cached(featx.load_backbone("glyphnet"), folder, cache)
+    served = in_a_sandbox([folder, cache, 0], "--ro-bind", cache, cache)
+    assert served.stdout.split()[-2:] == ["0", "40"], served.stderr
+    refused = in_a_sandbox([many, cache, 0], "--ro-bind", cache, cache)
+    assert refused.returncode == 1
+    assert "Expected a folder to write features to" in refused.stderr
+    assert "Read-only file system" in refused.stderr
+
+
+MEMORY = """
+import resource, sys, torch, featx
+from featx.extraction import extract
+class Wide(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(20_000, 2)
+    def forward(self, x):
+        return self.fc(x.mean((1, 2, 3))[:, None].expand(-1, 20_000))
+class Data(torch.utils.data.Dataset):
+    def __len__(self):
+        return int(sys.argv[1])
+    def __getitem__(self, row):
+        return torch.full((1, 8, 8), row % 251, dtype=torch.uint8) + row // 251
+backbone = featx.Backbone.from_module(Wide(), lambda x: x.float() / 255, in_channels=1)
+X = extract(backbone, Data(), cache_dir=sys.argv[2], progress=False).X
+print(X.shape[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
+    peaks = []
+    for count in (200, 4000):  # 16 MB and 320 MB of features
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY, str(count), str(tmp_path / str(count))],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        rows, peak = map(int, done.stdout.split())
+        assert rows == count
+        peaks.append(peak)
+    assert peaks[1] - peaks[0] < 60, peaks
+
+
+def test_meta_json_says_what_the_folder_holds(backbone, images, tmp_path):
+    cached(backbone, images, tmp_path)
+    recipe = json.loads(next(tmp_path.glob("*/meta.json")).read_text())["key"]
+    assert recipe["backbone"] == "glyphnet"
+    assert recipe["weights_id"] == backbone.weights_id
+    assert recipe["precision"] == "float32"
+    assert {"torch", "torchvision", "pillow", "featx"} <= recipe["versions"].keys()
+    assert os.access(next(tmp_path.glob("*/*/features.npy")), os.R_OK)
