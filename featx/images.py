@@ -38,6 +38,15 @@ _SAFE = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "JPEG2000", "AVIF")
 # A file larger than this is no photo; reading it would only fill the memory.
 _MAX_BYTES = 2**31
 
+# What to do about a reason, known by a part of it.
+_WAYS_OUT = {
+    "no such file": "Check the path.",
+    "no permission": "Give yourself the right to read it.",
+    "a kind of image": "Save it as PNG or JPEG.",
+    " pixels from ": "Scale the pixels to 0-255 and save it as uint8.",
+    " pixels (limit": "Shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it.",
+}
+
 _ORIENTATION = 0x0112  # the EXIF tag
 _PHOTOMETRIC = 262  # the TIFF tag; 0 means that white is stored as zero
 
@@ -250,8 +259,6 @@ def to_rgb_tensor(image: Image.Image) -> torch.Tensor:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
-    if image.mode == "LAB":
-        image = _lab_to_rgb(image)
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
@@ -384,16 +391,9 @@ def _not_an_image(name: str) -> str:
 
 
 def _unreadable(name: str, reason: str) -> UnreadableImage:
-    if reason.startswith("too large"):
-        way_out = "Shrink it, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust it."
-    elif reason == "no permission":
-        way_out = "Give yourself the right to read it."
-    elif " pixels from " in reason:
-        way_out = "Scale the pixels to 0-255 and save it as uint8."
-    elif reason.startswith("a kind of image"):
-        way_out = "Save it as PNG or JPEG."
-    else:
-        way_out = "Replace it or leave it out."
+    way_out = next(
+        (way for part, way in _WAYS_OUT.items() if part in reason), "Replace it or leave it out."
+    )
     return UnreadableImage(
         f"Expected an image file, got {printable(name)}: {reason}. {way_out}", reason
     )
@@ -485,12 +485,3 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     if isinstance(see_through, int):
         eight.putalpha(Image.fromarray((values != see_through).astype(np.uint8) * 255))
     return eight
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms  # needs LittleCMS, which some builds of Pillow lack
-
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    assert converted is not None  # it is None only where the work is done in place
-    return converted

@@ -155,10 +155,10 @@ def test_an_image_too_large_to_decode_is_still_an_image(tmp_path, monkeypatch):
 
 def test_a_broken_file_is_found_and_raises_when_it_is_decoded(tmp_path):
     make(tmp_path, "cat/1.png")
-    (tmp_path / "cat/2.jpg").write_bytes(b"")
+    (tmp_path / "cat/2.JPG").write_bytes(b"")
     files = find_images(tmp_path)
     assert len(files) == 2
-    with pytest.raises(UnreadableImage, match=r"2\.jpg: zero bytes"):
+    with pytest.raises(UnreadableImage, match=r"2\.JPG: zero bytes"):
         files[1]
 
 

@@ -268,9 +268,11 @@ def test_an_orientation_that_does_not_exist_changes_nothing(orientation):
 @example(garbage=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\xff\xff\xff\xff\0\0\0\0")
 def test_corrupt_exif_does_not_cost_a_good_image(garbage):
     image = Image.fromarray(NOISE)
-    plain, odd = encode(image, "JPEG"), encode(image, "JPEG", exif=b"Exif\0\0" + garbage)
-    decoded = decode_image(odd, "a.jpg")
-    assert decoded.flatten().sort().values.equal(decode_image(plain, "a").flatten().sort().values)
+    for format_ in ("JPEG", "PNG", "WEBP"):
+        plain = decode_image(encode(image, format_), "a")
+        odd = decode_image(encode(image, format_, exif=b"Exif\0\0" + garbage), "a")
+        # What looks like an orientation may turn the image; its pixels stay.
+        assert torch.equal(odd.flatten().sort().values, plain.flatten().sort().values)
 
 
 @pytest.mark.parametrize("format_", ["GIF", "TIFF", "MPO", "PNG", "WEBP"])
@@ -342,10 +344,11 @@ def test_a_jpeg_with_bytes_after_its_end_is_whole():
 
 
 def test_fill_bytes_between_jpeg_segments_are_allowed():
-    data = encode(Image.fromarray(NOISE), "JPEG")
-    assert torch.equal(
-        decode_image(data[:2] + b"\xff\xff" + data[2:], "a"), decode_image(data, "a")
-    )
+    data = encode(Image.fromarray(NOISE).resize((200, 200)), "JPEG")
+    filled = data[:2] + b"\xff" + data[2:]
+    assert torch.equal(decode_image(filled, "a"), decode_image(data, "a"))
+    broken_off = filled[: len(data) // 2] + b"\0" * 10 * len(data)
+    assert reason_of(broken_off) == "truncated JPEG"
 
 
 @pytest.mark.parametrize("format_", ["PNG", "GIF", "TIFF", "WEBP", "BMP"])
@@ -362,6 +365,22 @@ def test_one_rule_says_what_is_too_large(monkeypatch):
     assert reason_of(data) == "too large: 40 x 30 pixels (limit 1198 pixels)"
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert decode_image(data, "a.png").shape == (3, 30, 40)
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "way_out"),
+    [
+        (b"<svg/>", "drawing.svg", "Save it as PNG or JPEG."),
+        (b"text", "notes.jpg", "Replace it or leave it out."),
+        (encode(Image.new("F", (2, 2), 9), "TIFF"), "a.tif", "save it as uint8."),
+        (encode(Image.new("1", (200, 100)), "GIF"), "a.gif", "raise PIL.Image.MAX_IMAGE_PIXELS"),
+    ],
+)
+def test_the_error_says_the_way_out(monkeypatch, data, name, way_out):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UnreadableImage) as caught:
+        decode_image(data, name)
+    assert way_out in str(caught.value)
 
 
 def test_a_decompression_bomb_is_refused_before_it_goes_off():
