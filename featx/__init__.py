@@ -17,17 +17,27 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx.backbones import list_backbones as list_backbones
     from featx.backbones import load_backbone as load_backbone
     from featx.errors import FeatxError as FeatxError
-    from featx.extraction import Features as Features
     from featx.extraction import extract as extract
+    from featx.features import Features as Features
+    from featx.features import load_features as load_features
+    from featx.freezing import FreezeReport as FreezeReport
     from featx.freezing import assert_frozen as assert_frozen
     from featx.freezing import freeze as freeze
+    from featx.freezing import freeze_report as freeze_report
+    from featx.freezing import param_groups as param_groups
     from featx.freezing import unfreeze as unfreeze
     from featx.heads import remove_head as remove_head
     from featx.heads import replace_head as replace_head
     from featx.metrics import Report as Report
     from featx.metrics import evaluate as evaluate
+    from featx.probes import FeatureExtractor as FeatureExtractor
+    from featx.probes import KNNProbe as KNNProbe
     from featx.probes import LinearProbe as LinearProbe
     from featx.probes import few_label_accuracy as few_label_accuracy
+    from featx.shapes import ShapeTrace as ShapeTrace
+    from featx.shapes import check_shape as check_shape
+    from featx.shapes import trace_shapes as trace_shapes
+    from featx.stages import stage_names as stage_names
 
 # public name -> the module that defines it
 _HOME = {
@@ -35,17 +45,27 @@ _HOME = {
     "list_backbones": "backbones",
     "load_backbone": "backbones",
     "FeatxError": "errors",
-    "Features": "extraction",
     "extract": "extraction",
+    "Features": "features",
+    "load_features": "features",
+    "FreezeReport": "freezing",
     "assert_frozen": "freezing",
     "freeze": "freezing",
+    "freeze_report": "freezing",
+    "param_groups": "freezing",
     "unfreeze": "freezing",
     "remove_head": "heads",
     "replace_head": "heads",
     "Report": "metrics",
     "evaluate": "metrics",
+    "FeatureExtractor": "probes",
+    "KNNProbe": "probes",
     "LinearProbe": "probes",
     "few_label_accuracy": "probes",
+    "ShapeTrace": "shapes",
+    "check_shape": "shapes",
+    "trace_shapes": "shapes",
+    "stage_names": "stages",
 }
 _SUBMODULES = ("datasets", "plots", "study")
 
