@@ -361,7 +361,7 @@ def _fill(job: _Job, group: Group, scan: Scan, rows: np.ndarray, view: View) -> 
         if not mine:
             return
         wanted = [
-            rows[np.arange(each.start, each.stop)[~view.done[each.start : each.stop]]]
+            rows[np.arange(each.start, each.stop)[~view.done[each.start : each.stop]]].tolist()
             for each in mine.values()
         ]
         total = sum(map(len, wanted)) if scan.batches is None else len(rows)
@@ -430,7 +430,7 @@ def _run_noise(job: _Job, sizes: list[tuple]) -> tuple[dict[str, np.ndarray], st
                 "cache_dir one draw would be frozen for good: leave the random part out."
             )
         seen.update(f"{x.dtype} {tuple(x.shape)}".encode())
-        seen.update(x.contiguous().reshape(-1).view(torch.uint8).numpy())
+        seen.update(x.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         prepared.append(x)
     rows = {layer: values[0] for layer, values in job.compute(prepared[0], True).items()}
     return rows, seen.hexdigest()[:16]

@@ -252,9 +252,9 @@ def _save_array(path: Path, array: np.ndarray) -> str:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
     try:
-        source = getattr(array, "filename", None) if isinstance(array, np.memmap) else None
-        if source is not None and array.offset + array.nbytes == Path(source).stat().st_size:
-            shutil.copyfile(source, name)  # the whole of a .npy file
+        source = _whole_file(array)
+        if source is not None:
+            shutil.copyfile(source, name)
         else:
             with Path(name).open("wb") as file:
                 np.save(file, array)
@@ -264,6 +264,16 @@ def _save_array(path: Path, array: np.ndarray) -> str:
         Path(name).unlink(missing_ok=True)
         raise
     return known
+
+
+def _whole_file(array: Any) -> Path | None:
+    """Return the .npy file that a memory map is the whole of."""
+    if not isinstance(array, np.memmap) or array.filename is None:
+        return None
+    path = Path(array.filename)
+    # A part of a memory map is one too, of the same file.
+    same = array.flags.c_contiguous and array.offset + array.nbytes == path.stat().st_size  # pyright: ignore[reportAttributeAccessIssue]
+    return path if same and np.load(path, mmap_mode="r").shape == array.shape else None
 
 
 def _sha256(path: Path) -> str:

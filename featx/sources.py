@@ -25,7 +25,13 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale, to_dtype
 
 from featx.datasets import ImageFiles, SkippedFile, find_images, image_paths
 from featx.errors import FeatxError
-from featx.images import UnreadableImage, decode_image, to_rgb_tensor
+from featx.images import (
+    UnreadableImage,
+    decode_image,
+    os_reason,
+    read_bytes,
+    to_rgb_tensor,
+)
 from featx.progress import progress_bar
 from featx.store import DIGEST_BYTES, content_digest
 
@@ -315,7 +321,7 @@ class _Files(Dataset):
         return len(self.paths)
 
     def read(self, row: int, digest: bool) -> tuple[torch.Tensor, list, bytes]:
-        content = self.paths[row].read_bytes()
+        content = read_bytes(self.paths[row])
         label = [] if self.labels is None else [int(self.labels[row])]
         found = content_digest(content) if digest else b""
         try:
@@ -373,7 +379,7 @@ class _Reading(Dataset):
         except UnreadableImage as error:
             return _Entry(row, broken=error.reason)
         except OSError as error:  # Pillow's errors too
-            return _Entry(row, broken=error.strerror or str(error) or type(error).__name__)
+            return _Entry(row, broken=os_reason(error))
         except FeatxError as error:
             return _Entry(row, wrong_use=str(error))
         except Exception as error:
@@ -489,7 +495,7 @@ def _file_digest(path: Path) -> bytes | str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()[:DIGEST_BYTES]
     except OSError as error:
-        return error.strerror or type(error).__name__
+        return os_reason(error)
 
 
 def _tensor_digest(image: torch.Tensor) -> bytes:

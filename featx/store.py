@@ -45,7 +45,7 @@ __all__ = ["DIGEST_BYTES", "Recipe", "View", "content_digest", "file_name", "wri
 DIGEST_BYTES = 16
 
 
-def content_digest(*parts: bytes | np.ndarray) -> bytes:
+def content_digest(*parts: Any) -> bytes:
     """Return the digest of some content: 16 bytes.
 
     Parameters
@@ -150,7 +150,7 @@ class Recipe:
     def add_broken(self, found: Mapping[bytes, str]) -> None:
         """Remember content that is not an image."""
         with FileLock(self.folder / "broken.lock"):
-            known = {digest.hex(): reason for digest, reason in (self.broken() | found).items()}
+            known = {digest.hex(): reason for digest, reason in {**self.broken(), **found}.items()}
             write_atomically(self.folder / "broken.json", json.dumps(known, indent=1).encode())
 
     def view(self, digests: np.ndarray, widths: Mapping[str, int]) -> View:
