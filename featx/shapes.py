@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 from torch import nn
+from torch.jit._trace import TopLevelTracedModule
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
@@ -316,6 +317,11 @@ def trace_shapes(
             'featx.load_backbone("resnet18", weights=None).'
         )
     model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    if not _takes_hooks(model):
+        raise FeatxError(
+            "Expected a model in Python, got one compiled by torch.jit.script, which shows nothing of its "
+            "layers. Trace the model that it was made from."
+        )
     lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
     if lazy:
         raise FeatxError(
@@ -425,7 +431,7 @@ class _Recorder:
 
         outer = sys.exception()
         with ExitStack() as stack:
-            for module in names:
+            for module in filter(_takes_hooks, names):
                 for handle in (
                     module.register_forward_pre_hook(begin, prepend=True, with_kwargs=True),
                     module.register_forward_hook(end, always_call=True),
@@ -505,7 +511,7 @@ def _as_it_was(model: nn.Module, device: torch.device) -> Iterator[None]:
             yield
         finally:
             for module, mode in zip(modules, modes, strict=True):
-                module.training = mode
+                module.training = mode  # a scripted module keeps it outside its attributes
             for restore in attributes:
                 restore()
             for tensor, before in tensors:
@@ -548,6 +554,12 @@ def _random_states(device: torch.device) -> Iterator[None]:
             np.random.set_state(numpy)  # noqa: NPY002
             if other and state is not None:
                 other.set_rng_state(state)
+
+
+def _takes_hooks(module: nn.Module) -> bool:
+    # A scripted module has these methods only to refuse them.
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    return not scripted or isinstance(module, TopLevelTracedModule)
 
 
 def _has_bits(tensor: torch.Tensor) -> bool:
