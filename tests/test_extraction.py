@@ -422,7 +422,7 @@ def test_saved_features_come_back_whole(backbone, folder, tmp_path):
     assert again.meta["backbone"] == "glyphnet"
     # plain files, for any program
     assert np.load(out / "X.npy").shape == (12, 256)
-    table = list(csv.DictReader((out / "index.csv").open()))
+    table = list(csv.DictReader((out / "index.csv").read_text().splitlines()))
     assert [row["path"] for row in table] == features.paths
     assert json.loads((out / "meta.json").read_text())["images"] == 12
 
