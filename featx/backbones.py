@@ -128,11 +128,11 @@ class Backbone:
         >>> Backbone.from_module(model, lambda x: x, name="tiny")
         Backbone(tiny, 8 features)
         """
-        for what, value, kind in (
-            ("model to be a torch module", model, nn.Module),
-            ("preprocess to be a function of images", preprocess, Callable),
+        for what, value, right in (
+            ("model to be a torch module", model, isinstance(model, nn.Module)),
+            ("preprocess to be a function of images", preprocess, callable(preprocess)),
         ):
-            if not isinstance(value, kind):
+            if not right:
                 raise FeatxError(
                     f"Expected {what}, got {type(value).__name__}. Write "
                     "Backbone.from_module(model, preprocess)."

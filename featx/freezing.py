@@ -482,10 +482,11 @@ def _is_number(value: object) -> bool:
 def _resolve(model: nn.Module, name: str) -> list[str]:
     """Return the full names of a part of `model`; ``"head"`` finds the heads of any architecture."""
     known = dict(model.named_modules())
-    if name in known and name:
-        return [name]
+    heads = find_heads(model) if name == "head" else []
+    if heads or (name and name in known):
+        return heads or [name]
     if name == "head":
-        return find_heads(model) or [head_name(model)]  # the latter says that there is none
+        head_name(model)  # says that there is none
     raise FeatxError(
         f"Expected the name of a part of this {type(model).__name__}, got {name!r}. "
         f"{close_matches(name, [part for part in known if part])}"
