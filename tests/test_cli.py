@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import featx
+from featx.cli import main
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
@@ -152,3 +155,80 @@ def test_lessons_are_copied_out_but_never_over_a_learners_changes(tmp_path, monk
     monkeypatch.setattr(lab, "__file__", str(tmp_path / "empty" / "featx" / "lab.py"))
     with pytest.raises(featx.FeatxError, match="found neither"):
         lab.lessons_folder(mine)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, digits):
+    """Sixty digits in two class folders, a text and a broken image."""
+    folder = tmp_path_factory.mktemp("photos")
+    for i in range(60):
+        path = folder / ("even" if digits.labels[i] % 2 == 0 else "odd") / f"{i:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(digits.images[i, 0].numpy()).save(path)
+    (folder / "odd" / "notes.txt").write_text("no image")
+    (folder / "odd" / "half.png").write_bytes(path.read_bytes()[:40])
+    return folder
+
+
+@pytest.mark.slow
+def test_from_a_folder_of_images_to_a_verdict_without_network(offline, photos, tmp_path):
+    out = tmp_path / "features"
+    first = offline(["-m", "featx", "extract", photos, "--backbone", "glyphnet", "--out", out])
+    assert first.returncode == 0, first.stderr
+    assert "features (60, 256) of glyphnet" in first.stdout
+    assert "2 classes: even 30, odd 30" in first.stdout
+    assert re.search(r"2 skipped.*half\.png: .*notes\.txt: ", first.stdout, re.DOTALL)
+    assert "60 of 60 images computed" in first.stdout
+    assert np.load(out / "X.npy").shape == (60, 256)
+    again = offline(["-m", "featx", "extract", photos, "--backbone", "glyphnet", "--out", out])
+    assert "0 of 60 images computed" in again.stdout
+
+    report = offline(["-m", "featx", "probe", out], env={"COLUMNS": "100"})
+    assert report.returncode == 0, report.stderr
+    assert re.search(r"verdict", report.stdout, re.IGNORECASE)
+    page = (out / "report.html").read_text()
+    assert "data:image/png;base64," in page
+    assert "http" not in page, "a report needs no network"
+
+
+def test_extract_and_probe_say_what_is_wrong_in_one_sentence(photos, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    glyphnet = ["--backbone", "glyphnet", "--out"]
+    good = ["extract", str(photos), *glyphnet, out]
+    cases = [
+        (["extract", "nowhere", *glyphnet, out], "nowhere"),
+        (["extract", str(tmp_path / "empty"), *glyphnet, out], "empty"),
+        (
+            ["extract", str(photos), "--backbone", "resnet81", "--out", out],
+            "Close matches: resnet18",
+        ),
+        ([*good, "--device", "gpu"], "device that this machine has"),
+        ([*good, "--layer", "layer9"], "Close matches: layer"),
+        ([*good, "--batch-size", "0"], "Expected batch_size"),
+        ([*good, "--on-error", "raise"], "notes.txt: not an image"),
+        (["extract", str(photos), *glyphnet, str(tmp_path / "file")], "Choose another"),
+        (["probe", str(tmp_path / "empty")], "featx extract"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        told = capsys.readouterr().err
+        assert ended.value.code == 2, (arguments, told)
+        assert message in " ".join(told.split()), (arguments, told)
+        assert told.count("\n") == 1
+    with pytest.raises(SystemExit) as ended:
+        main(["extract", str(photos / "even"), *glyphnet, out])
+    assert ended.value.code == 0
+    with pytest.raises(SystemExit):
+        main(["probe", out])
+    assert "sub-folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_doctor_finds_this_machine_well_without_network(offline):
+    done = offline(["-m", "featx", "doctor"], env={"COLUMNS": "100"})
+    assert done.returncode == 0, done.stdout
+    for check in ("Python", "torch", "GlyphNet", "sandbox"):
+        assert check in done.stdout
