@@ -506,7 +506,9 @@ def _pin(module: nn.Module) -> None:
     if _is_pinned(module):
         return
     asked = {"training": module.training}
-    module.eval()
+    module.training = (
+        False  # not eval(): what is inside is pinned by itself, and notes its own mode
+    )
     # An instance attribute shadows the method that `model.train()` calls on each child. Unlike a
     # subclass or a closure, a partial of a plain function survives deepcopy and torch.save.
     module.train = partial(_stay_in_eval, module, asked)  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,9 +1,10 @@
-"""Frozen is frozen, parameters and buffers; the head is found and replaced."""
+"""Frozen is frozen, parameters and buffers; reports and groups say what is."""
 
 from __future__ import annotations
 
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from torch.nn.functional import cross_entropy
 from torchvision import models
 
 import featx
-from featx.freezing import assert_frozen, freeze, unfreeze
-from featx.heads import aux_head_names, find_heads, head_name, remove_head, replace_head
+from featx.freezing import assert_frozen, freeze, freeze_report, param_groups, unfreeze
+from featx.heads import find_heads, remove_head, replace_head
+from featx.stages import stage_names
 
 IMAGES = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 3
@@ -24,12 +26,6 @@ LABELS = torch.arange(8) % 3
 def small_resnet() -> nn.Module:
     """One block a stage: as a ResNet behaves, at a fraction of the cost."""
     return models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10)
-
-
-def small_resnet_with(head: nn.Module) -> nn.Module:
-    model = small_resnet()
-    model.fc = head
-    return model
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
@@ -143,22 +139,6 @@ def test_freezing_a_headless_model_freezes_all_of_it():
     assert not any(p.requires_grad for p in freeze(model).parameters())
 
 
-@pytest.mark.parametrize(
-    "headless",
-    [
-        lambda: nn.Sequential(*list(small_resnet().children())[:-1]),
-        lambda: small_resnet_with(nn.Sequential()),
-        lambda: small_resnet_with(nn.Identity()),
-    ],
-)
-def test_no_convolution_of_a_backbone_is_taken_for_its_head(headless):
-    model = headless()
-    assert not find_heads(model)
-    assert not any(p.requires_grad for p in freeze(model).parameters())
-    with pytest.raises(featx.FeatxError, match="still has its head"):
-        replace_head(model, 3)
-
-
 def test_a_misspelt_stage_lists_close_matches():
     for call in (lambda m: unfreeze(m, "layr4"), lambda m: freeze(m, except_=["layr4"])):
         with pytest.raises(featx.FeatxError, match=r"got 'layr4'\. Close matches: layer4"):
@@ -177,51 +157,194 @@ def test_assert_frozen_wants_something_frozen_and_names_a_written_parameter():
         model.layer1[0].conv1.weight.data[0, 0, 0, 0] += 1e-7
 
 
+# --- through everything that training does ---------------------------------------------------------
+
+FAMILIES = {
+    "densenet": lambda: models.DenseNet(8, (2, 2), 16, drop_rate=0.5, num_classes=3),  # F.dropout
+    "efficientnet": lambda: models.efficientnet_b0(weights=None, num_classes=3),
+    "swin": lambda: models.SwinTransformer(
+        [4, 4], 16, [1, 1], [2, 2], [2, 2], stochastic_depth_prob=0.5, num_classes=3
+    ),
+    "vit": lambda: models.VisionTransformer(
+        64, 16, 2, 2, 16, 32, dropout=0.5, attention_dropout=0.5, num_classes=3
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_each_family_stays_still_in_mixed_precision_with_all_parameters_in_the_optimizer(
+    family, optimizer
+):
+    torch.manual_seed(0)
+    model = freeze(FAMILIES[family]())
+    make = {
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1),
+        "adamw": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.1),
+    }
+    step = make[optimizer](model.parameters())
+    scaler = torch.amp.GradScaler("cpu")
+    before = snapshot(model)
+    with assert_frozen(model):
+        for epoch in range(2):
+            model.train()
+            for images, labels in zip(IMAGES.split(4), LABELS.split(4), strict=True):
+                step.zero_grad(set_to_none=bool(epoch))
+                with torch.autocast("cpu", torch.bfloat16):
+                    loss = cross_entropy(model(images), labels)
+                scaler.scale(loss).backward()
+                scaler.step(step)
+                scaler.update()
+            model.eval()
+    (head,) = find_heads(model)
+    assert moved(model, before) == {f"{head}.weight", f"{head}.bias"}
+    model.train()
+    assert torch.equal(model(IMAGES), model(IMAGES))  # nothing random is left
+
+
+def test_a_state_dict_round_trip_changes_neither_its_keys_nor_the_freeze():
+    model, other = small_resnet(), small_resnet()
+    keys = list(model.state_dict())
+    freeze(model)
+    assert list(model.state_dict()) == keys
+    model.load_state_dict(other.state_dict())
+    before = snapshot(model)
+    assert not moved(other, before)
+    train(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert moved(model, before) == {"fc.weight", "fc.bias"}
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_unfreeze_gives_back_the_modes_last_asked_for(mode):
+    model = small_resnet().train(not mode)
+    unfreeze(freeze(model, except_=()).train(mode))
+    assert {module.training for module in model.modules()} == {mode}
+    unfreeze(freeze(freeze(model), except_=()))  # frozen twice, and no mode asked for in between
+    assert {module.training for module in model.modules()} == {mode}
+    assert all(p.requires_grad for p in model.parameters())
+    assert not any("train" in vars(module) for module in model.modules())
+
+
+def test_statistics_without_parameters_count_as_frozen():
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)))
+    model.append(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)))
+    model(IMAGES)
+    model[0].requires_grad_(False)
+    with pytest.raises(featx.FeatxError, match=r"0\.1\.running_mean"), assert_frozen(model):
+        model.train()(IMAGES)
+
+
+# --- the report ------------------------------------------------------------------------------------
+
+
+def test_a_proper_freeze_has_a_report_without_warnings():
+    model = replace_head(freeze(small_resnet()), 3)
+    report = freeze_report(model, torch.optim.SGD(param_groups(model)))
+    assert report.warnings == []
+    assert [row.stage for row in report.rows] == stage_names(model)
+    assert sum(row.parameters for row in report.rows) == sum(p.numel() for p in model.parameters())
+    assert {row.stage: row.optimizer for row in report.rows if row.trainable} == {"fc": "yes"}
+    assert {row.batchnorm for row in report.rows[1:-1]} == {"pinned"}
+    assert str(report) == repr(report) == report.text
+
+
 @pytest.mark.parametrize(
-    ("name", "head", "aux"),
+    ("make", "warning"),
     [
-        ("resnet18", "fc", []),
-        ("alexnet", "classifier.6", []),
-        ("squeezenet1_1", "classifier.1", []),
-        ("mobilenet_v3_small", "classifier.3", []),
-        ("googlenet", "fc", ["aux1.fc2", "aux2.fc2"]),
-        ("inception_v3", "fc", ["AuxLogits.fc"]),
-        ("vit_b_32", "heads.head", []),
-        ("swin_t", "head", []),
+        (lambda m: m.requires_grad_(False).train(), "frozen BatchNorms .*in train mode"),
+        (lambda m: m.requires_grad_(False).eval(), "in eval mode, but not pinned"),
+        (
+            lambda m: setattr(m.layer4, "requires_grad", False),
+            r"layer4\.requires_grad = False .*noth",
+        ),
+        (
+            lambda m: setattr(m, "maxpool", nn.Dropout(0.5).train()) or m.requires_grad_(False),
+            "1 live dropout",
+        ),
     ],
 )
-def test_head_is_found_replaced_and_removed(name, head, aux):
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    with torch.device("meta"):  # shapes only, no numbers: fast and small
-        model = models.get_model(name, weights=None, **options)
-        assert (head_name(model), aux_head_names(model)) == (head, aux)
-        replace_head(model, 7)
-        sizes = {
-            getattr(model.get_submodule(n), "out_features", None)
-            or model.get_submodule(n).out_channels
-            for n in [head, *aux]
-        }
-        assert sizes == {7}
-        num_features = remove_head(model)
-        images = torch.zeros(2, 3, 224, 224)
-        assert model.eval()(images).shape == (2, num_features)
+def test_the_report_warns_of_what_only_looks_frozen(make, warning):
+    model = small_resnet()
+    make(model)
+    text = freeze_report(model).text
+    assert re.search(f"warning: .*{warning}", text)
+    assert freeze_report(freeze(small_resnet())).warnings == []
 
 
-@settings(max_examples=10, deadline=None)
-@given(num_classes=st.integers(1, 50), batch=st.integers(1, 3))
-def test_a_new_head_has_the_asked_size_and_trains(num_classes, batch):
-    model = replace_head(freeze(small_resnet()), num_classes).eval()
-    assert model(IMAGES[:batch]).shape == (batch, num_classes)
-    assert [n for n, p in model.named_parameters() if p.requires_grad] == ["fc.weight", "fc.bias"]
+def test_the_report_compares_the_optimizer_with_the_model():
+    model = small_resnet()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    train(model, optimizer, steps=1)
+    model.conv1.requires_grad_(False)  # by hand: the gradient is still there
+    assert (
+        "1 frozen parameter (conv1.weight first) with a stale"
+        in freeze_report(model, optimizer).text
+    )
+    freeze(model)
+    (warning,) = freeze_report(model, optimizer).warnings
+    assert "frozen parameters (conv1.weight first). It skips" in warning
+    replace_head(model, 3)
+    text = freeze_report(model, optimizer).text
+    assert "does not hold 2 trainable parameters (fc.weight first)" in text
+    assert "It holds 2 that the model does not have." in text
+    assert "part" in freeze_report(unfreeze(model), torch.optim.SGD([model.fc.weight])).text
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 2.5, "10", True, None])
-def test_a_wrong_number_of_classes_is_named(wrong):
-    with pytest.raises(featx.FeatxError, match=r"num_classes.*got"):
-        replace_head(small_resnet(), wrong)
+def test_the_html_table_has_scopes_a_caption_and_escapes():
+    model = nn.Sequential()
+    model.add_module("<b>", nn.Linear(2, 2))
+    model.requires_grad = False
+    html = freeze_report(model)._repr_html_()
+    for part in ("<caption>", 'scope="col"', 'scope="row"', "&lt;b&gt;", "<li>Warning:"):
+        assert part in html
+    assert "<b>" not in html
 
 
-def test_a_model_without_a_head_is_named():
-    for model in (nn.ReLU(), nn.Sequential(nn.Conv2d(3, 4, 1), nn.Identity())):
-        with pytest.raises(featx.FeatxError, match="still has its head"):
-            head_name(model)
+# --- parameter groups ------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    frozen=st.sets(st.integers(0, 40), max_size=30),
+    lr=st.floats(1e-6, 10),
+    decay=st.floats(0.01, 1),
+    tied=st.booleans(),
+)
+def test_each_trainable_parameter_is_in_exactly_one_group(frozen, lr, decay, tied):
+    model = FAMILIES["vit"]()
+    if tied:
+        model.encoder.layers[1].mlp[0].weight = model.encoder.layers[0].mlp[0].weight
+    for i, parameter in enumerate(model.parameters()):
+        parameter.requires_grad = i not in frozen
+    groups = param_groups(model, lr, decay)
+    held = [id(p) for group in groups for p in group["params"]]
+    assert len(held) == len(set(held))
+    assert set(held) == {id(p) for p in model.parameters() if p.requires_grad}
+    distance = {name: i for i, name in enumerate(reversed(stage_names(model)))}
+    for group in groups:
+        assert group["lr"] == pytest.approx(lr * decay ** distance[group["name"]])
+    torch.optim.AdamW(groups)
+
+
+def test_without_a_head_the_last_stage_learns_fastest():
+    model = small_resnet()
+    remove_head(model)
+    assert [(g["name"], g["lr"]) for g in param_groups(model, 1.0)][-2:] == [
+        ("layer3", 0.5),
+        ("layer4", 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"lr": x}, "lr to be a number above 0") for x in (0, -1, "0.1", True, float("nan"))]
+    + [({"decay": x}, "decay to be above 0 and at most 1") for x in (0, 1.1, None)],
+)
+def test_a_wrong_rate_is_named(options, message):
+    with pytest.raises(featx.FeatxError, match=message):
+        param_groups(small_resnet(), **options)
+
+
+def test_nothing_to_train_is_told():
+    with pytest.raises(featx.FeatxError, match="Replace its head"):
+        param_groups(freeze(small_resnet(), except_=()))
