@@ -34,8 +34,8 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx.probes import KNNProbe as KNNProbe
     from featx.probes import LinearProbe as LinearProbe
     from featx.probes import few_label_accuracy as few_label_accuracy
+    from featx.shape_checks import check_shape as check_shape
     from featx.shapes import ShapeTrace as ShapeTrace
-    from featx.shapes import check_shape as check_shape
     from featx.shapes import trace_shapes as trace_shapes
     from featx.stages import stage_names as stage_names
 
@@ -63,7 +63,7 @@ _HOME = {
     "LinearProbe": "probes",
     "few_label_accuracy": "probes",
     "ShapeTrace": "shapes",
-    "check_shape": "shapes",
+    "check_shape": "shape_checks",
     "trace_shapes": "shapes",
     "stage_names": "stages",
 }

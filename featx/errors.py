@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["FeatxError", "ProblemFound", "close_matches"]
+__all__ = ["FeatxError", "ProblemFound", "close_matches", "first_line"]
 
 
 class FeatxError(ValueError):
@@ -53,3 +53,25 @@ def close_matches(name: str, known: Iterable[str]) -> str:
     shown = ", ".join(known[:12])
     more = f", … ({len(known)} in all)" if len(known) > 12 else ""
     return f"Known names: {shown}{more}."
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of what another library raised, to put into a sentence.
+
+    Parameters
+    ----------
+    error
+        Any exception.
+
+    Returns
+    -------
+    str
+        At most 300 characters, without a full stop at the end; the name of the type where there is no text.
+
+    Examples
+    --------
+    >>> first_line(ValueError("no such layer.\nTraceback …")), first_line(KeyboardInterrupt())
+    ('no such layer', 'KeyboardInterrupt')
+    """
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return line[:300].rstrip(".") or type(error).__name__

@@ -1,33 +1,28 @@
-"""Shapes: what each layer gives out, without touching the model, and checks that explain themselves."""
+"""What each layer of a model gives out, without touching the model."""
 
 from __future__ import annotations
 
-import math
 import random
-import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from html import escape
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.jit._trace import TopLevelTracedModule
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
 
-from featx.errors import FeatxError, close_matches
+from featx.errors import FeatxError, close_matches, first_line
+from featx.shape_errors import ModuleCall, explain_refusal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ShapeRow", "ShapeTrace", "check_shape", "trace_shapes"]
-
-T = TypeVar("T")
+__all__ = ["ShapeRow", "ShapeTrace", "trace_shapes"]
 
 #: A tensor's shape, or where a module returns several tensors, lists and dicts of shapes; None for
 #: None, and the name of its type for anything else.
@@ -337,67 +332,13 @@ def trace_shapes(
             _forward(model, args, kwargs, None if device is None else where)
         except Exception as error:
             culprit = recorder.culprit(error)
-            raise FeatxError(_explain(culprit, error, recorder.calls, args, kwargs)) from error
+            raise FeatxError(
+                explain_refusal(culprit, error, recorder.calls, args, kwargs)
+            ) from error
     return recorder.trace(modes, _shape_of(data if _is_batch(data) else args[0]))
 
 
-def check_shape(x: T, spec: str | Sequence[int | str | None]) -> T:
-    """Return `x` when it has the shape that `spec` describes, and explain the difference when not.
-
-    Parameters
-    ----------
-    x
-        A tensor, an array, a list of numbers, or anything with a ``shape``.
-    spec
-        Sizes and names, apart by spaces: ``"batch 512"``, ``"batch 3 height width"``, ``"... 512"``.
-        A name fits any size, but the same size each time; ``...`` fits any number of dimensions. Or
-        a tuple, where None fits any size: ``(None, 512)``.
-
-    Returns
-    -------
-    same as x
-        `x` itself, so that the check can stand inside an expression.
-
-    Raises
-    ------
-    FeatxError
-        When the shape differs; the message says what was expected, what came, and where one step
-        mends it, which. Also when `spec` cannot be read.
-
-    Examples
-    --------
-    >>> import torch
-    >>> check_shape(torch.zeros(4, 512), "batch 512").shape
-    torch.Size([4, 512])
-    >>> check_shape(torch.zeros(4, 512, 7, 7), "batch 512")
-    Traceback (most recent call last):
-        ...
-    featx.errors.FeatxError: Expected the shape (batch, 512), got (4, 512, 7, 7). This is a feature map;
-    pool it: x.mean((2, 3))
-    """
-    dims = _read_spec(spec)
-    shape = _sizes(x)
-    if _fits(shape, dims):
-        return x
-    written = f"({', '.join('any' if d is None else str(d) for d in dims)}{',' * (len(dims) == 1)})"
-    way_out = _way_out(shape, dims, x) or _clash(shape, dims)
-    raise FeatxError(f"Expected the shape {written}, got {shape}. {way_out}".rstrip())
-
-
 # --- the forward pass, and the model as it was -----------------------------------------------------
-
-
-@dataclass(eq=False)
-class _Call:
-    """One call while it is being recorded."""
-
-    name: str
-    module: nn.Module
-    args: tuple
-    kwargs: dict
-    depth: int
-    number: int
-    shape: Shape = None
 
 
 @dataclass(eq=False)
@@ -405,9 +346,9 @@ class _Recorder:
     """Writes down each call of each module of `model`, and which one an exception came from."""
 
     model: nn.Module
-    calls: list[_Call] = field(default_factory=list)
-    running: list[_Call] = field(default_factory=list)
-    failed: _Call | None = None
+    calls: list[ModuleCall] = field(default_factory=list)
+    running: list[ModuleCall] = field(default_factory=list)
+    failed: ModuleCall | None = None
     failed_with: BaseException | None = None
 
     @contextmanager
@@ -417,7 +358,9 @@ class _Recorder:
 
         def begin(module: nn.Module, args: tuple, kwargs: dict) -> None:
             counts[module] += 1
-            call = _Call(names[module], module, args, kwargs, len(self.running), counts[module])
+            call = ModuleCall(
+                names[module], module, args, kwargs, len(self.running), counts[module]
+            )
             self.calls.append(call)
             self.running.append(call)
 
@@ -439,11 +382,11 @@ class _Recorder:
                     stack.callback(handle.remove)
             yield
 
-    def culprit(self, error: BaseException) -> _Call:
+    def culprit(self, error: BaseException) -> ModuleCall:
         """Return the innermost call that `error` came out of."""
         if self.failed is not None and self.failed_with is error:
             return self.failed
-        return self.calls[0] if self.calls else _Call("", self.model, (), {}, 0, 1)
+        return self.calls[0] if self.calls else ModuleCall("", self.model, (), {}, 0, 1)
 
     def trace(self, modes: Mapping[nn.Module, str], input_shape: Shape) -> ShapeTrace:
         seen: set[int] = set()
@@ -581,7 +524,7 @@ def _device(device: str | torch.device | None) -> torch.device | None:
     except (RuntimeError, AssertionError, TypeError) as error:
         raise FeatxError(
             f'Expected a device of this machine, such as "cpu" or "meta", got {device!r}: '
-            f"{_first_line(error)}"
+            f"{first_line(error)}"
         ) from error
     return torch.empty(0, device=device).device  # "cuda" is "cuda:0"
 
@@ -675,441 +618,3 @@ def _share(part: int, whole: int) -> str:
     if not whole:
         return ""
     return "yes" if part == whole else "part" if part else "no"
-
-
-def _first_line(error: BaseException) -> str:
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return line[:300] or type(error).__name__
-
-
-# --- why a layer refused its input -----------------------------------------------------------------
-
-
-def _explain(call: _Call, error: Exception, calls: list[_Call], args: tuple, kwargs: dict) -> str:
-    kind = type(call.module).__name__
-    where = f"{call.name} ({kind})" if call.name else kind
-    x, given = _first_tensor((call.args, call.kwargs)), _first_tensor((args, kwargs))
-    if x is None or given is None:
-        return f"{where} raised {type(error).__name__}: {_first_line(error)}."
-    found = next((found for rule in _RULES if (found := rule(call.module, x, given))), None)
-    unbatched = _unbatched(calls, given)
-    if found is None:
-        cause = unbatched or "Check the size, the channels and the dtype of the batch."
-        return (
-            f"{where} could not take an input of {tuple(x.shape)}: {type(error).__name__}, "
-            f"{_first_line(error).rstrip('.')}. {cause}"
-        )
-    expected, got, cause = found
-    in_what = "" if got == str(tuple(x.shape)) else f" in an input of {tuple(x.shape)}"
-    return f"{where} expected {expected}, got {got}{in_what}. {unbatched or cause}"
-
-
-def _unbatched(calls: list[_Call], given: torch.Tensor) -> str:
-    """Say that the batch dimension is missing, where the first convolution got one single image.
-
-    PyTorch's convolutions take such an image, so that a layer far behind is the one to refuse it.
-    """
-    first = next((call for call in calls if isinstance(call.module, _ConvNd)), None)
-    if first is None:
-        return ""
-    layer: Any = first.module
-    if given.ndim == len(layer.kernel_size) + 1 and given.shape[0] == layer.in_channels:
-        return _ONE_IMAGE
-    return ""
-
-
-_ONE_IMAGE = "The batch dimension is missing: x[None] makes a batch of one."
-
-_Found = tuple[str, str, str] | None  # expected, got, likely cause
-
-
-def _wrong_device(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
-    weight = next(module.parameters(recurse=False), None)
-    if weight is None or weight.device == x.device:
-        return None
-    cause = f'The batch and the model are on different devices: x.to("{weight.device}").'
-    return f"a tensor on {weight.device}", f"one on {x.device}", cause
-
-
-def _wrong_dtype(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
-    weight = next(module.parameters(recurse=False), None)
-    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
-        if x.dtype not in (torch.int32, torch.int64):
-            return "indices (int64)", _dtype(x), "Indices are whole numbers: x.long()."
-        if (
-            x.numel()
-            and not x.is_meta
-            and not 0 <= int(x.min()) <= int(x.max()) < module.num_embeddings
-        ):
-            top = module.num_embeddings - 1
-            return (
-                f"indices from 0 to {top}",
-                f"{int(x.min())} to {int(x.max())}",
-                ("The vocabulary of the data is another than the model's."),
-            )
-        return None
-    if weight is None or weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type):
-        return None
-    if x.is_floating_point():
-        cause = f"Convert the batch: x.to({weight.dtype})."
-    else:
-        cause = "Images straight from a file: preprocess them, or at least x.float() / 255."
-    return _dtype(weight), _dtype(x), cause
-
-
-def _wrong_ndim(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
-    spatial = _spatial(module)
-    if not spatial:
-        return None
-    allowed = {spatial + 2} if isinstance(module, _NormBase) else {spatial + 1, spatial + 2}
-    if isinstance(module, nn.BatchNorm1d):
-        allowed = {2, 3}
-    if x.ndim in allowed:
-        return None
-    axes = ", ".join(
-        ["N", "C", *["L" if spatial == 1 else "DHW"[3 - spatial :][k] for k in range(spatial)]]
-    )
-    if x.ndim == spatial + 1:
-        cause = _ONE_IMAGE
-    elif x.ndim < spatial + 1:
-        cause = (
-            "These are no images with channels: one grey image (H, W) is x[None, None], flattened images "
-            "need x.reshape(N, C, H, W)."
-        )
-    else:
-        cause = "There is a dimension too many: x.squeeze(dim), or x.flatten(0, 1)."
-    return f"{spatial + 2} dimensions ({axes})", str(tuple(x.shape)), cause
-
-
-def _wrong_channels(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
-    if isinstance(module, _ConvNd):
-        size, axis = module.in_channels, -1 - len(module.kernel_size)
-    elif isinstance(module, (_NormBase, nn.GroupNorm)):
-        size = module.num_features if isinstance(module, _NormBase) else module.num_channels
-        axis = 1
-    else:
-        return None
-    if x.ndim < 2 or x.ndim < -axis or x.shape[axis] == size:
-        return None
-    got, first = x.shape[axis], x.shape == given.shape
-    if first and x.shape[-1] == size:
-        order = ", ".join(
-            map(str, [*range(x.ndim + axis), x.ndim - 1, *range(x.ndim + axis, x.ndim - 1)])
-        )
-        cause = f"The channels are last: x.permute({order}){'[None]' * (x.ndim == -axis)}."
-    elif first and x.ndim == -axis:
-        cause = "The dimension of the channels is missing: x[:, None]."
-    elif first and got == 1:
-        ones = ", ".join("-1" for _ in x.shape[2:])
-        cause = (
-            f"These are grayscale images: x.expand(-1, {size}, {ones}) makes {size} equal channels."
-        )
-    elif first and size == 1:
-        cause = "These are colour images: x.mean(1, keepdim=True) makes them grey."
-    elif first and got == 4 and size == 3:
-        cause = "These are images with transparency (RGBA): x[:, :3]."
-    else:
-        cause = f"The layer before gives {got} channels: one of the two was made for another model."
-    return f"{size} channels", str(got), cause
-
-
-def _wrong_features(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
-    if isinstance(module, nn.Linear):
-        size = module.in_features
-    elif isinstance(module, nn.LayerNorm) and type(module).forward is nn.LayerNorm.forward:
-        size = module.normalized_shape[-1]
-        tail = tuple(x.shape[-len(module.normalized_shape) :])
-        if tail != module.normalized_shape:
-            cause = "The features before this layer have another size than it was made for."
-            return f"the last dimensions {tuple(module.normalized_shape)}", str(tail), cause
-    elif isinstance(module, nn.MultiheadAttention):
-        size = module.embed_dim
-    elif isinstance(module, nn.RNNBase):
-        size = module.input_size
-    else:
-        return None
-    if x.ndim and x.shape[-1] == size:
-        return None
-    got = str(x.shape[-1]) if x.ndim else "a single number"
-    if math.prod(x.shape[1:]) == size:
-        cause = "Flatten first: nn.Flatten() before this layer, or x.flatten(1)."
-    elif x.ndim == 4 and x.shape[1] == size:
-        cause = "Pool the feature map first: x.mean((2, 3))."
-    elif x.shape == given.shape:
-        cause = "The batch was made for another model: each row has to have as many features."
-    elif given.ndim >= 3 and x.ndim == 2:
-        cause = (
-            "What was flattened has another size: images of another height and width than this layer was "
-            "made for, or another layer before it. nn.AdaptiveAvgPool2d makes the size independent of them."
-        )
-    else:
-        cause = "The layer before gives another size: one of the two was replaced."
-    return f"{size} features", got, cause
-
-
-def _too_small(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
-    spatial = _spatial(module)
-    kernel, padding = getattr(module, "kernel_size", None), getattr(module, "padding", 0)
-    if not spatial or kernel is None or padding == "same" or getattr(module, "transposed", False):
-        return None
-
-    def each(value: Any) -> tuple[int, ...]:
-        return tuple(value) if isinstance(value, (tuple, list)) else (value,) * spatial
-
-    padding = 0 if padding == "valid" else padding
-    dilation = getattr(module, "dilation", 1)
-    least = [
-        d * (k - 1) + 1 - 2 * p
-        for k, p, d in zip(each(kernel), each(padding), each(dilation), strict=True)
-    ]
-    sizes = x.shape[-spatial:]
-    if all(size >= needed for size, needed in zip(sizes, least, strict=True)):
-        return None
-    cause = (
-        f"The images are too small for this model: {tuple(given.shape)} has shrunk to this by here. "
-        "Resize them; the backbone's own preprocess does."
-    )
-    return f"at least {_by(least)} pixels", _by(sizes), cause
-
-
-def _wrong_image_size(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
-    size = getattr(module, "image_size", None) or getattr(module, "img_size", None)
-    size = (size, size) if isinstance(size, int) else size
-    if not isinstance(size, (tuple, list)) or len(size) != 2 or tuple(x.shape[-2:]) == tuple(size):
-        if isinstance(size, (tuple, list)) and x.ndim == 3:
-            cause = _ONE_IMAGE
-            return "4 dimensions (N, C, H, W)", str(tuple(x.shape)), cause
-        return None
-    if tuple(x.shape[1:3]) == tuple(size):
-        cause = "The channels are last: x.permute(0, 3, 1, 2)."
-    else:
-        cause = "Resize the images (the backbone's own preprocess does), or build the model for this size."
-    return f"images of {_by(size)} pixels", _by(x.shape[-2:]), cause
-
-
-# The first that finds something is the one to tell: a wrong device or dtype hides the rest.
-_RULES = (
-    _wrong_device,
-    _wrong_dtype,
-    _wrong_ndim,
-    _wrong_channels,
-    _wrong_features,
-    _too_small,
-    _wrong_image_size,
-)
-
-
-def _spatial(module: nn.Module) -> int:
-    """Return how many dimensions one of PyTorch's layers slides over: its name says so (Conv2d)."""
-    for kind in type(module).__mro__:
-        if kind.__module__.startswith("torch.nn.") and (
-            found := re.search(r"([123])d$", kind.__name__)
-        ):
-            return int(found[1])
-    return 0
-
-
-def _first_tensor(values: Any) -> torch.Tensor | None:
-    if isinstance(values, torch.Tensor):
-        return values
-    values = values.values() if isinstance(values, Mapping) else _items(values)
-    return next((t for t in map(_first_tensor, values) if t is not None), None)
-
-
-def _dtype(x: torch.Tensor) -> str:
-    return str(x.dtype).removeprefix("torch.")
-
-
-def _by(sizes: Iterable[int]) -> str:
-    return " x ".join(map(str, sizes))
-
-
-# --- check_shape -----------------------------------------------------------------------------------
-
-_Dim = int | str | None  # a size, a name, "...", or anything
-
-
-def _read_spec(spec: str | Sequence[int | str | None]) -> list[_Dim]:
-    words = spec.split() if isinstance(spec, str) else spec
-    if not isinstance(words, (tuple, list)) or spec == "":
-        raise FeatxError(
-            f'Expected a shape as "batch 512" or (None, 512), got {spec!r}. Write sizes and names apart '
-            "by spaces."
-        )
-    dims: list[_Dim] = []
-    for word in words:
-        if isinstance(word, str) and word.isdecimal():
-            word = int(word)
-        named = word is None or (isinstance(word, str) and (word.isidentifier() or word == "..."))
-        if word is Ellipsis:
-            word, named = "...", True
-        if not named and not (type(word) is int and word >= 0):
-            raise FeatxError(
-                f"Expected each part of a shape to be a size, a name or ..., got {word!r} in {spec!r}. "
-                'Write for example "batch 512" or (None, 512).'
-            )
-        dims.append(word)
-    if dims.count("...") > 1:
-        raise FeatxError(f'Expected "..." at most once in a shape, got {spec!r}.')
-    return dims
-
-
-def _sizes(x: Any) -> tuple[int, ...]:
-    if hasattr(x, "shape"):
-        return tuple(x.shape)
-    try:
-        array = np.asarray(x)
-    except ValueError as error:
-        raise FeatxError(
-            "Expected a tensor, an array or a list of numbers, got a list whose rows differ in length."
-        ) from error
-    if array.dtype.kind not in "biufc":
-        raise FeatxError(
-            f"Expected a tensor, an array or a list of numbers, got {type(x).__name__}. Pass what holds "
-            "the numbers, such as features.X."
-        )
-    return array.shape
-
-
-def _spread(dims: list[_Dim], ndim: int) -> list[_Dim]:
-    """Put as many free dimensions in place of "..." as `ndim` leaves."""
-    if "..." not in dims:
-        return dims
-    at = dims.index("...")
-    return [*dims[:at], *[None] * (ndim - len(dims) + 1), *dims[at + 1 :]]
-
-
-def _fits(shape: tuple[int, ...], dims: list[_Dim]) -> bool:
-    dims = _spread(dims, len(shape))
-    if len(dims) != len(shape):
-        return False
-    sizes: dict[str, int] = {}
-    return all(
-        dim is None or size == (sizes.setdefault(dim, size) if isinstance(dim, str) else dim)
-        for dim, size in zip(dims, shape, strict=True)
-    )
-
-
-def _clash(shape: tuple[int, ...], dims: list[_Dim]) -> str:
-    """Say what differs where no single step mends it."""
-    spread = _spread(dims, len(shape))
-    if len(spread) != len(shape):
-        at_least = "at least " if "..." in dims else ""
-        due = len(dims) - ("..." in dims)
-        return f"There are {len(shape)} dimensions, not {at_least}{due}."
-    if len(shape) == 2 and shape[-1] == 1000:
-        return (
-            "1000 columns look like ImageNet's class scores: featx.remove_head(model) makes the model "
-            "return features."
-        )
-    sizes: dict[str, int] = {}
-    for k, (dim, size) in enumerate(zip(spread, shape, strict=True)):
-        if isinstance(dim, str) and sizes.setdefault(dim, size) != size:
-            return f"{dim} is both {sizes[dim]} and {size}."
-        if isinstance(dim, int) and dim != size:
-            return f"Dimension {k} is {size}, not {dim}."
-    return ""
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One step that may mend a shape: what is wrong, and the code that mends it."""
-
-    cause: str
-    do: Callable[[torch.Tensor], torch.Tensor]
-    code: str
-    for_numpy: str = ""  # where NumPy's code differs
-
-
-def _steps(ndim: int) -> Iterator[_Step]:
-    """Give the steps to try on a shape of `ndim` dimensions, the likeliest first."""
-    one = "The batch dimension is missing"
-    last = "The channels are last"
-    if ndim == 4:
-        yield _Step(
-            last,
-            lambda x: x.permute(0, 3, 1, 2),
-            "x.permute(0, 3, 1, 2)",
-            "x.transpose(0, 3, 1, 2)",
-        )
-        yield _Step(
-            "The channels are first",
-            lambda x: x.permute(0, 2, 3, 1),
-            "x.permute(0, 2, 3, 1)",
-            "x.transpose(0, 2, 3, 1)",
-        )
-    yield _Step(one, lambda x: x[None], "x[None]")
-    if ndim == 3:
-        yield _Step(
-            last, lambda x: x.permute(2, 0, 1), "x.permute(2, 0, 1)", "x.transpose(2, 0, 1)"
-        )
-        yield _Step(
-            f"{one}, and the channels are last",
-            lambda x: x.permute(2, 0, 1)[None],
-            "x.permute(2, 0, 1)[None]",
-            "x.transpose(2, 0, 1)[None]",
-        )
-        yield _Step("The dimension of the channels is missing", lambda x: x[:, None], "x[:, None]")
-    if ndim == 2:
-        yield _Step("Rows and columns are swapped", lambda x: x.T, "x.T")
-    if ndim == 4:
-        yield _Step(
-            "These are grayscale images",
-            lambda x: x.expand(-1, 3, -1, -1),
-            "x.expand(-1, 3, -1, -1)",
-            "x.repeat(3, axis=1)",
-        )
-        yield _Step(
-            "These are images with transparency (RGBA)",
-            lambda x: x[:, :3] if x.shape[1] == 4 else x,
-            "x[:, :3]",
-        )
-        yield _Step(
-            "These are colour images",
-            lambda x: x.mean(1, keepdim=True) if x.shape[1] == 3 else x,
-            "x.mean(1, keepdim=True)",
-            "x.mean(1, keepdims=True)",
-        )
-        yield _Step(
-            "A feature map of one place a channel was not flattened",
-            lambda x: x.flatten(1) if x.shape[2:] == (1, 1) else x,
-            "x.flatten(1)",
-            "x.reshape(len(x), -1)",
-        )
-    for k in range(ndim):
-        yield _Step(
-            "There is a dimension too many",
-            lambda x, k=k: x.squeeze(k),
-            f"x.squeeze({k})",
-        )
-    if ndim == 4:
-        yield _Step("This is a feature map; pool it", lambda x: x.mean((2, 3)), "x.mean((2, 3))")
-    if ndim == 3:
-        yield _Step(
-            "These are tokens; average them, or take the class token x[:, 0]",
-            lambda x: x.mean(1),
-            "x.mean(1)",
-        )
-    if ndim > 2:
-        yield _Step(
-            "This was not flattened",
-            lambda x: x.flatten(1),
-            "x.flatten(1)",
-            "x.reshape(len(x), -1)",
-        )
-
-
-def _way_out(shape: tuple[int, ...], dims: list[_Dim], x: Any) -> str:
-    """Name the first step after which the shape fits: each is really taken, on the meta device."""
-    stand_in = torch.empty(shape, device="meta")
-    for step in _steps(len(shape)):
-        try:
-            mended = tuple(step.do(stand_in).shape)
-        except (RuntimeError, IndexError):  # no such step from this shape
-            continue
-        if mended != shape and _fits(mended, dims):
-            code = step.code if isinstance(x, torch.Tensor) else step.for_numpy or step.code
-            if not hasattr(x, "shape"):
-                code = f"np.asarray(x){code[1:]}"
-            return f"{step.cause}: {code}"
-    return ""

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from torchvision.transforms.v2.functional import rgb_to_grayscale, to_dtype
 
 from featx.datasets import ImageFiles, SkippedFile, find_images, image_paths
-from featx.errors import FeatxError
+from featx.errors import FeatxError, first_line
 from featx.images import (
     UnreadableImage,
     decode_image,
@@ -383,7 +383,7 @@ class _Reading(Dataset):
         except FeatxError as error:
             return _Entry(row, wrong_use=str(error))
         except Exception as error:
-            reason = f"{type(error).__name__}: {_first_line(error)}"
+            reason = f"{type(error).__name__}: {first_line(error)}."
             return _Entry(
                 row,
                 wrong_use=f"Expected a dataset that gives image {row}, but it raised {reason} "
@@ -424,7 +424,7 @@ def _together(entries: list[_Entry], prepare: Prepare | None, prepared: bool) ->
         except RuntimeError as error:
             return (
                 "Expected preprocessing that brings all images to one size, but they do not make a batch: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}."
             )
     return Batch(
         np.array([entry.row for entry in good], np.int64),
@@ -454,7 +454,7 @@ def _loaded(loader: DataLoader, digests: bool) -> Iterator[Batch]:
         except (TypeError, RuntimeError, ValueError, OSError) as error:
             raise FeatxError(
                 "Expected a DataLoader that makes batches of images, but it raised "
-                f"{type(error).__name__}: {_first_line(error)} Give its dataset a transform that turns each "
+                f"{type(error).__name__}: {first_line(error)}. Give its dataset a transform that turns each "
                 "image into a tensor of one size, or pass the dataset itself."
             ) from error
         images, *rest = batch if isinstance(batch, (list, tuple)) else [batch]
@@ -515,8 +515,3 @@ def _class_names(dataset: Any) -> tuple[str, ...]:
     # what torchvision's datasets call them, and our own
     names = getattr(dataset, "class_names", None) or getattr(dataset, "classes", None) or ()
     return tuple(str(name) for name in names)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[-1] if lines else type(error).__name__).rstrip(".") + "."

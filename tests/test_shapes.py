@@ -19,7 +19,8 @@ from torchvision import models
 import featx
 from featx.freezing import freeze
 from featx.glyphnet import GlyphNet
-from featx.shapes import check_shape, trace_shapes
+from featx.shape_checks import check_shape
+from featx.shapes import trace_shapes
 
 Pair = namedtuple("Pair", "first second")
 
