@@ -55,23 +55,27 @@ def close_matches(name: str, known: Iterable[str]) -> str:
     return f"Known names: {shown}{more}."
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException | str) -> str:
     r"""Return the first line of what another library raised, to put into a sentence.
 
     Parameters
     ----------
     error
-        Any exception.
+        Any exception, or its text.
 
     Returns
     -------
     str
-        At most 300 characters, without a full stop at the end; the name of the type where there is no text.
+        At most 300 characters, without a full stop at the end; where the first line only announces the
+        next, that one too. The name of the type where there is no text.
 
     Examples
     --------
     >>> first_line(ValueError("no such layer.\nTraceback …")), first_line(KeyboardInterrupt())
     ('no such layer', 'KeyboardInterrupt')
+    >>> first_line("Errors in loading:\n  size mismatch for fc.weight\n  …")
+    'Errors in loading: size mismatch for fc.weight'
     """
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return line[:300].rstrip(".") or type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    told = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
+    return told[:300].rstrip(".") or type(error).__name__

@@ -1,24 +1,24 @@
-"""What comes out of any layer of a backbone, as one row for each image."""
+"""What comes out of any layer of a model, as one row for each image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from featx.backbones import Backbone
 from featx.errors import FeatxError, close_matches
 from featx.heads import find_heads
 
-__all__ = ["FEATURES", "LayerReader", "pool"]
+if TYPE_CHECKING:
+    from featx.backbones import Backbone
+
+__all__ = ["FEATURES", "LayerReader", "check_pooling", "pool", "read_layers"]
 
 #: The name for what the head takes in.
 FEATURES = "features"
-
-POOLINGS = (None, "cls", "mean")
 
 
 class LayerReader:
@@ -54,11 +54,7 @@ class LayerReader:
         layers: str | Sequence[str] | None = None,
         pooling: str | None = None,
     ) -> None:
-        if pooling not in POOLINGS:
-            raise FeatxError(
-                f'Expected pooling to be None, "cls" or "mean", got {pooling!r}. "cls" takes the class '
-                'token, "mean" the mean of the others.'
-            )
+        check_pooling(pooling)
         names = [layers] if isinstance(layers, str) else list(layers or [FEATURES])
         known = [FEATURES, *(name for name, _ in backbone.model.named_modules() if name)]
         unknown = [name for name in names if name not in known]
@@ -68,38 +64,105 @@ class LayerReader:
                 f"Expected names of layers of {backbone.name}, got {wrong}. "
                 f"{close_matches(str(unknown[0]), known) if unknown else 'Name each once.'}"
             )
-        self.backbone, self.names, self.pooling = backbone, names, pooling
+        self.backbone, self.names, self.pooling = backbone, names, pooling or backbone.pooling
         self._from_map = layers is None and pooling is not None
         self._map: str | None = None
 
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return layer -> features ``(N, D)`` of preprocessed images ``(N, C, H, W)``."""
-        if self._from_map:
-            self._map = self._map or _feature_map_layer(self.backbone, x[:1])
-            return {FEATURES: self._read(x, [self._map])[self._map]}
-        return self._read(x, self.names)
-
-    def _read(self, x: torch.Tensor, names: list[str]) -> dict[str, torch.Tensor]:
-        model, outputs = self.backbone.model, {}
-        with ExitStack() as hooks:
-            for name in names:
-                if name != FEATURES:
-                    hook = _keep(outputs, name)
-                    handle = model.get_submodule(name).register_forward_hook(hook)
-                    hooks.callback(handle.remove)
-            features = self.backbone.features(x)
-        silent = [name for name in names if name != FEATURES and name not in outputs]
-        if silent:
-            raise FeatxError(
-                f"Expected layers that take part in the forward pass, but {silent[0]} did not. A container "
-                "that is indexed, not called, has no output: name a layer in it."
-            )
-        return {
-            name: features
-            if name == FEATURES
-            else pool(outputs[name], len(x), self.pooling, _num_prefix_tokens(model), name)
-            for name in names
+        backbone = self.backbone
+        if self._from_map and self._map is None:
+            self._map = _feature_map_layer(backbone, x[:1])
+        # What is asked for -> where it is read
+        layers = {
+            name: (self._map or backbone.layer) if name == FEATURES else name for name in self.names
         }
+        rows = read_layers(backbone.model, x, set(layers.values()), backbone.places, self.pooling)
+        return {name: rows[layer] for name, layer in layers.items()}
+
+
+def read_layers(
+    model: nn.Module,
+    x: torch.Tensor,
+    layers: Iterable[str],
+    places: Sequence[str] = (),
+    pooling: str | None = None,
+    forward: Callable[[torch.Tensor], Any] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Run `model` once and return what layers give, one row for each image.
+
+    Parameters
+    ----------
+    model
+        Any module.
+    x
+        What it takes, N images.
+    layers
+        Dotted names; ``"features"`` is what enters the `places`, and ``""`` what the model returns.
+    places
+        Where the heads are, or were. Of several the mean is taken; without any, what the model returns.
+    pooling
+        See `pool`.
+    forward
+        What to call in place of `model`.
+
+    Returns
+    -------
+    dict
+        Layer -> ``(N, D)``.
+
+    Raises
+    ------
+    FeatxError
+        When a layer takes no part in the forward pass, or gives what cannot be pooled.
+    """
+    taken: dict[str, list[Any]] = {layer: [] for layer in layers}
+
+    def enters(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        taken[FEATURES].append(next(iter((*args, *kwargs.values()))))
+
+    def leaves(layer: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+            taken[layer] = [output]
+
+        return hook
+
+    with ExitStack() as hooks:
+        if FEATURES in taken:
+            for place in filter(None, {_standing(model, place) for place in places}):
+                module = model.get_submodule(place)
+                handle = module.register_forward_pre_hook(enters, with_kwargs=True)
+                hooks.callback(handle.remove)
+        for layer in taken:
+            if layer not in (FEATURES, ""):
+                handle = model.get_submodule(layer).register_forward_hook(leaves(layer))
+                hooks.callback(handle.remove)
+        output = (forward or model)(x)
+    for layer in ("", FEATURES):
+        if layer in taken and not taken[layer]:
+            taken[layer] = [output]
+    silent = [layer for layer, found in taken.items() if not found]
+    if silent:
+        raise FeatxError(
+            f"Expected layers that take part in the forward pass, but {silent[0]} does not. A container "
+            "that is indexed, not called, has no output: name a layer in it."
+        )
+    prefix = _num_prefix_tokens(model)
+    rows = {}
+    for layer, found in taken.items():
+        name = "the model" if layer in ("", FEATURES) else layer
+        pooled = [pool(each, len(x), pooling, prefix, name) for each in found]
+        rows[layer] = torch.stack(pooled).mean(0) if len(pooled) > 1 else pooled[0]
+    return rows
+
+
+def check_pooling(pooling: object) -> None:
+    """Raise for a way of pooling that is not known."""
+    if pooling not in (None, "cls", "mean"):
+        raise FeatxError(
+            f'Expected pooling to be None, "cls" or "mean", got {pooling!r}. "cls" takes the class '
+            'token, "mean" the mean of the others.'
+        )
 
 
 def pool(
@@ -148,8 +211,8 @@ def pool(
             else type(output).__name__
         )
         raise FeatxError(
-            f"Expected {layer} to return one tensor with {count} images in its first dimension, got {got}. "
-            "Name another layer."
+            f"Expected {layer} to return one tensor, features (N, D) or a feature map (N, C, H, W) of {count} "
+            f"images, got {got}. Name another layer."
         )
     if output.ndim == 2:
         return output
@@ -173,11 +236,16 @@ def pool(
     return output[:, 0]
 
 
-def _keep(outputs: dict[str, Any], name: str) -> Any:
-    def hook(module: nn.Module, args: Any, output: Any) -> None:
-        outputs[name] = output
-
-    return hook
+def _standing(model: nn.Module, place: str) -> str:
+    """Return `place`, or what is left of the way to it: a user may have replaced a container."""
+    while place:
+        try:
+            model.get_submodule(place)
+        except AttributeError:
+            place = place.rpartition(".")[0]
+        else:
+            break
+    return place
 
 
 def _num_prefix_tokens(model: nn.Module) -> int:
@@ -211,7 +279,7 @@ def _feature_map_layer(backbone: Backbone, x: torch.Tensor) -> str:
                 hooks.callback(stop.remove)
             elif name:
                 hooks.callback(module.register_forward_hook(note(name)).remove)
-        backbone.features(x)
+        model(x)
     if not found:
         raise FeatxError(
             f"Expected a feature map or tokens to pool in {backbone.name}, and found none. Leave pooling "

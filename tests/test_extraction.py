@@ -267,14 +267,12 @@ def test_wrong_layers_and_poolings_are_told(backbone, vit, digits):
         (backbone, {"layers": "layer5"}, "Close matches: layer"),
         (backbone, {"layers": ["layer1", "layer1"]}, "Name each once"),
         (backbone, {"pooling": "max"}, "got 'max'. \"cls\" takes"),
-        (vit, {"layers": "encoder.layers.encoder_layer_0.self_attention.out_proj"}, "did not"),
+        (vit, {"layers": "encoder.layers.encoder_layer_0.self_attention.out_proj"}, "does not"),
     ]
     for which, options, message in cases:
         with pytest.raises(featx.FeatxError, match=re.escape(message)):
             extract(which, digits.images[:2], progress=False, **options)
-    no_class_token = featx.Backbone.from_module(
-        Tokens(), lambda x: x / 255, in_channels=1, layer="embed"
-    )
+    no_class_token = featx.Backbone.from_module(Tokens(), lambda x: x / 255, in_channels=1)
     with pytest.raises(featx.FeatxError, match="a model with a class token"):
         extract(no_class_token, digits.images[:2], layers="embed", pooling="cls", progress=False)
 
