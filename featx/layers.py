@@ -211,8 +211,8 @@ def pool(
             else type(output).__name__
         )
         raise FeatxError(
-            f"Expected {layer} to return one tensor, features (N, D) or a feature map (N, C, H, W) of {count} "
-            f"images, got {got}. Name another layer."
+            f"Expected {layer} to return one tensor, features (N, D) or a feature map (N, C, H, W) of "
+            f"{count} images, got {got}. Name another layer."
         )
     if output.ndim == 2:
         return output
