@@ -1,46 +1,104 @@
-"""What the features are worth: a linear probe, and its accuracy over the number of labels."""
+"""What the features are worth: a linear probe, a kNN probe, and accuracy over the number of labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, cast
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.linear_model import LogisticRegression
+import torch
+from scipy.optimize import minimize
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
+from sklearn.model_selection import check_cv
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
-from threadpoolctl import threadpool_limits
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from featx.backbones import Backbone, load_backbone
 from featx.errors import FeatxError
+from featx.extraction import extract
 
-__all__ = ["FewLabelAccuracy", "LinearProbe", "few_label_accuracy"]
+__all__ = ["FeatureExtractor", "FewLabelAccuracy", "KNNProbe", "LinearProbe", "few_label_accuracy"]
+
+#: The Cs that ``LinearProbe(C="path")`` tries: half decades, from strong to weak regularisation.
+PATH = np.logspace(-4, 4, 17)
+
+CELLS_AT_ONCE = 2**22  # numbers in one block of rows: 16 MB of float32
+EXACT_CELLS = 2**24  # up to here features are held as float64: 128 MB
+BASIS_SIZE = 2048  # the largest eigenvalue problem that pays: seconds on two cores
+ROUND = 30  # L-BFGS steps between two looks at the curvature
+MANY_ROWS = 5000  # from here on one held-out fifth says as much as five
 
 
-class LinearProbe(ClassifierMixin, BaseEstimator):
-    """Multinomial logistic regression on frozen features: the usual measure of their worth.
+class LinearProbe(BaseEstimator):
+    """Logistic regression, or ridge regression, on frozen features: the usual measure of their worth.
 
     The features are centred and divided by one number, so that their mean square length is 64,
     whatever the backbone. (With a handful of labels a spread estimated for each feature apart is mostly
     noise: on GlyphNet's features of the digits, standardising them costs a point or two with one label a
     class.)
 
+    What is minimised is what scikit-learn's `LogisticRegression` (softmax over the classes; the logistic
+    loss for two) and its ``Ridge(alpha=1 / C)`` minimise, on the features scaled so, and `C` means the
+    same. The computing is torch's, on the device where the features are, and in blocks of rows: a memory map
+    is never read whole.
+
     Parameters
     ----------
-    C : float
-        Inverse of the regularisation strength, as in scikit-learn's `LogisticRegression`.
+    C : float or "path"
+        Inverse of the regularisation strength. ``"path"`` tries 17 values from 1e-4 to 1e4, each
+        started from the last one's solution, takes the one with the lowest loss on rows held out of
+        **what fit was given**, and fits again on all of these. Held out are five folds in turn, stratified
+        (from 5000 rows on only the first of them); fewer when all classes are small. A class with one row
+        is always trained on. Where nothing can be held out (one row in every class, or fewer than 4 rows to
+        regress on), `C` is 1.
     class_weight : dict, "balanced" or None
-        As in scikit-learn's `LogisticRegression`.
+        As in scikit-learn's `LogisticRegression`. For classes only.
     max_iter : int
         Most steps of the L-BFGS solver.
+    task : "classification" or "regression"
+        In a regression `y` is ``(N,)`` or ``(N, K)``, and `score` is R².
+    cv : int, splitter, iterable of (train, test) or None
+        Other folds for the path, as scikit-learn's `check_cv` takes them.
+    tol : float
+        The solver stops when the gradient says that the coefficients are at most this far from the exact
+        solution, as a part of their length. (With the penalty the loss is strongly convex, so that the
+        gradient bounds the distance: Boyd and Vandenberghe, "Convex Optimization", 9.1.2.)
+    random_state : int, RandomState or None
+        Draws the folds of the path. The same number draws the same ones.
 
     Attributes
     ----------
     classes_ : numpy.ndarray
-        The labels, sorted.
+        The labels, sorted. For classes only.
     coef_ : numpy.ndarray
-        ``(num_classes, D)``, or ``(1, D)`` for two classes, on the scaled features.
+        ``(num_classes, D)``, or ``(1, D)`` for two classes, on the scaled features; in a regression
+        ``(D,)`` or ``(K, D)``.
+    intercept_ : numpy.ndarray or float
+        One for each row of `coef_`.
+    mean_, scale_ : numpy.ndarray, float
+        ``(D,)`` and one number: scaled features are ``(X - mean_) / scale_``.
+    C_ : float
+        The `C` of the fit: the one picked where it was ``"path"``.
+    path_ : dict of str to numpy.ndarray, or None
+        ``"C"``, ``"val_score"``, ``"train_score"`` and ``"val_loss"``, each ``(17,)``: means over the
+        folds of accuracy (or R²) and of log loss (or half the squared error, in units of the spread of y).
+    n_iter_ : int
+        Steps of the last fit.
+
+    Notes
+    -----
+    `X` may be a NumPy array, a memory map, or a torch tensor on any device. Predictions are NumPy arrays
+    in any case: they are small, and labels may be names. Up to 16 million numbers the arithmetic is float64,
+    above it is float32 with float64 sums.
 
     Examples
     --------
@@ -50,61 +108,704 @@ class LinearProbe(ClassifierMixin, BaseEstimator):
     >>> probe = featx.LinearProbe().fit(features.X[:500], features.y[:500])
     >>> probe.score(features.X[500:], features.y[500:]) > 0.95
     True
+
+    A regression, with `C` picked on the rows that fit gets: is it round?
+
+    >>> loops = (features.y == 0) + 2.0 * (features.y == 8)
+    >>> ridge = featx.LinearProbe("path", task="regression").fit(features.X[:500], loops[:500])
+    >>> ridge.score(features.X[500:], loops[500:]) > 0.8
+    True
     """
 
     def __init__(
-        self, C: float = 1.0, class_weight: dict | str | None = None, max_iter: int = 1000
+        self,
+        C: float | str = 1.0,
+        class_weight: dict | str | None = None,
+        max_iter: int = 1000,
+        *,
+        task: str = "classification",
+        cv: Any = None,
+        tol: float = 1e-3,
+        random_state: Any = None,
     ) -> None:
         self.C = C
         self.class_weight = class_weight
         self.max_iter = max_iter
+        self.task = task
+        self.cv = cv
+        self.tol = tol
+        self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> LinearProbe:
-        """Fit on features ``(N, D)`` and labels ``(N,)``."""
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32))
-        check_classification_targets(y)
-        if len(np.unique(y)) < 2:
+    def __sklearn_tags__(self) -> Any:
+        # The mixins give one kind to the whole class; here it follows the parameter.
+        from sklearn.utils import ClassifierTags, RegressorTags
+
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        if self.task == "regression":
+            tags.estimator_type = "regressor"
+            tags.regressor_tags = RegressorTags()
+            tags.target_tags.multi_output = True
+        else:
+            tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags()
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LinearProbe:
+        """Fit on features ``(N, D)`` and labels ``(N,)``, or numbers ``(N,)`` or ``(N, K)``.
+
+        Parameters
+        ----------
+        X
+            Features ``(N, D)``.
+        y
+            Labels ``(N,)``; for a regression numbers ``(N,)`` or ``(N, K)``.
+        sample_weight
+            ``(N,)``: a row of weight 2 counts like two rows.
+
+        Returns
+        -------
+        LinearProbe
+            Itself.
+
+        Raises
+        ------
+        FeatxError
+            When features, labels or parameters are not what they should be.
+        """
+        self._check_parameters()
+        regression = self.task == "regression"
+        X, y = _validated(self, X, y, multi_output=regression, y_numeric=regression)
+        with _as_featx_error():
+            weight = _check_sample_weight(
+                sample_weight, _stand_in(X), dtype=np.float64, ensure_non_negative=True
+            )
+        if not weight.any():
+            raise FeatxError("Expected at least one row of weight above 0, got only zeros.")
+        if regression:
+            target, balance, loss = self._numbers(y, weight), weight, _squared_error
+            width = target.shape[1]
+        else:
+            target = self._codes(y)
+            balance = weight * self._class_weights(target, weight)[target]
+            loss = _cross_entropy
+            width = 1 if len(self.classes_) == 2 else len(self.classes_)
+
+        with _threads_for(X.shape[0] * X.shape[1]):
+            self.C_, self.path_ = self._picked(X, target, loss, weight, balance, width)
+            fit = _Descent(_scaled_rows(X, weight), target, loss, balance, width)
+            fit.to(self.C_, self.tol, self.max_iter)
+        if not fit.converged:
+            warnings.warn(
+                f"LinearProbe took {fit.n_iter} steps and is not at the solution to within tol={self.tol}. "
+                "Raise max_iter, or lower C.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self.n_iter_ = max(fit.n_iter, 1)
+        self.mean_, self.scale_ = fit.rows.mean.cpu().numpy(), fit.rows.scale
+        self.coef_, self.intercept_ = fit.W.T.cpu().numpy(), fit.b.cpu().numpy()
+        if regression:
+            self.coef_ *= self._y_scale
+            self.intercept_ = self.intercept_ * self._y_scale + self._y_mean
+            if y.ndim == 1:
+                self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
+        return self
+
+    def _check_parameters(self) -> None:
+        number = isinstance(self.C, Real) and not isinstance(self.C, bool)
+        if self.C != "path" and not (number and 0 < cast(float, self.C) < np.inf):
+            raise FeatxError(f'Expected C to be a number above 0 or "path", got {self.C!r}.')
+        if self.task not in ("classification", "regression"):
+            raise FeatxError(
+                f'Expected task to be "classification" or "regression", got {self.task!r}.'
+            )
+        if not (isinstance(self.max_iter, Integral) and self.max_iter > 0):
+            raise FeatxError(
+                f"Expected max_iter to be a whole number from 1, got {self.max_iter!r}."
+            )
+        if not (isinstance(self.tol, Real) and self.tol > 0):
+            raise FeatxError(f"Expected tol to be a number above 0, got {self.tol!r}.")
+        if not (
+            self.class_weight is None
+            or isinstance(self.class_weight, dict)
+            or self.class_weight == "balanced"
+        ):
+            raise FeatxError(
+                'Expected class_weight to be a dict of label to weight, "balanced" or None, got '
+                f"{self.class_weight!r}."
+            )
+        if self.task == "regression" and self.class_weight is not None:
+            raise FeatxError(
+                "Expected no class_weight for a regression, which has no classes. Give fit a sample_weight."
+            )
+
+    def _codes(self, y: np.ndarray) -> np.ndarray:
+        """Give each class a number."""
+        with _as_featx_error():
+            check_classification_targets(y)
+        self.classes_, codes = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
             raise FeatxError(
                 f"Expected labels of at least two classes, got one class only: {y[0]}. A probe "
                 "learns to tell classes apart."
             )
-        self.mean_ = X.mean(0)
-        length = float(np.sqrt(((X - self.mean_) ** 2).sum(1).mean()))
-        self.scale_ = length / 8 or 1.0  # identical rows have no length
-        self.model_ = LogisticRegression(
-            C=self.C, class_weight=self.class_weight, max_iter=self.max_iter
-        )
-        # A small product is slower on many threads than on one, on a busy machine by far.
-        with threadpool_limits(1 if X.size < 1_000_000 else None, user_api="blas"):
-            self.model_.fit(self._scaled(X), y)
-        self.classes_ = self.model_.classes_
-        self.coef_ = self.model_.coef_
-        self.intercept_ = self.model_.intercept_
-        self.n_iter_ = self.model_.n_iter_
-        return self
+        return codes
 
+    def _class_weights(self, codes: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """One weight for each class, with the sense of scikit-learn's `compute_class_weight`."""
+        if self.class_weight == "balanced":
+            count = np.bincount(codes, weight)
+            return weight.sum() / (len(count) * np.maximum(count, np.finfo(float).tiny))
+        with _as_featx_error():
+            return compute_class_weight(
+                cast(Any, self.class_weight), classes=self.classes_, y=self.classes_
+            )
+
+    def _numbers(self, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Centre the numbers and divide them by their spread, so that `tol` means the same for all."""
+        y = y.astype(np.float64).reshape(len(y), -1)
+        self._y_mean = np.average(y, axis=0, weights=weight)
+        spread = np.average((y - self._y_mean) ** 2, axis=0, weights=weight).mean() ** 0.5
+        self._y_scale = float(spread) or 1.0  # a constant has no spread
+        return (y - self._y_mean) / self._y_scale
+
+    def _picked(
+        self,
+        X: Any,
+        target: np.ndarray,
+        loss: Callable,
+        weight: np.ndarray,
+        balance: np.ndarray,
+        width: int,
+    ) -> tuple[float, dict[str, np.ndarray] | None]:
+        """Walk the path on each fold; return the best `C` and what was measured."""
+        if self.C != "path":
+            return float(self.C), None
+        folds = list(self._folds(target))
+        if not folds:
+            return 1.0, None
+        measured = []
+        for train, test in folds:
+            rows = _scaled_rows(X, weight[train], train)
+            fit = _Descent(rows, target[train], loss, balance[train], width)
+            held_out = _Rows(X, rows.mean, rows.scale, test)
+            for C in PATH:
+                fit.to(C, self.tol, self.max_iter)
+                z = [_linear(part, fit.W, fit.b).cpu() for part in (held_out, rows)]
+                row_loss = loss(z[0], torch.from_numpy(target[test]))[0].numpy()
+                measured.append(
+                    (
+                        self._score(z[0].numpy(), target[test], balance[test]),
+                        self._score(z[1].numpy(), target[train], balance[train]),
+                        np.average(row_loss, weights=balance[test]),
+                    )
+                )
+        val_score, train_score, val_loss = (
+            np.array(measured).reshape(len(folds), len(PATH), 3).mean(0).T
+        )
+        path = {
+            "C": PATH.copy(),
+            "val_score": val_score,
+            "train_score": train_score,
+            "val_loss": val_loss,
+        }
+        return float(PATH[val_loss.argmin()]), path
+
+    def _folds(self, target: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the row numbers ``(train, test)`` of each fold."""
+        if self.cv is not None:
+            with _as_featx_error():
+                splitter: Any = check_cv(self.cv, target, classifier=self.task == "classification")
+                yield from splitter.split(np.zeros((len(target), 1)), target)
+            return
+        rng = check_random_state(self.random_state)
+        classes = target if target.ndim == 1 else np.zeros(len(target), int)
+        count = np.bincount(classes)
+        # of a regression's rows two must be held out: R² of one row is not defined
+        num_folds = min(5, int(count.max()) if target.ndim == 1 else len(target) // 2)
+        if num_folds < 2:
+            return
+        order = rng.permutation(len(classes))
+        order = order[np.argsort(classes[order], kind="stable")]  # class by class, shuffled
+        fold = np.empty(len(classes), int)
+        fold[order] = np.arange(len(classes)) % num_folds
+        fold[count[classes] == 1] = num_folds  # held out by none
+        for i in range(1 if len(classes) >= MANY_ROWS else num_folds):
+            yield np.flatnonzero(fold != i), np.flatnonzero(fold == i)
+
+    def _score(self, z: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+        if self.task == "regression":
+            return float(r2_score(target, z, sample_weight=weight))
+        return float(np.average(_winners(z) == target, weights=weight))
+
+    @available_if(lambda self: self.task != "regression")
     def decision_function(self, X: Any) -> np.ndarray:
         """Compute the logits ``(N, num_classes)``, or ``(N,)`` for two classes."""
-        X = self._checked(X)
-        return self.model_.decision_function(X)
+        z = self._outputs(X)
+        return z[:, 0] if z.shape[1] == 1 else z
 
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict labels ``(N,)``."""
-        X = self._checked(X)
-        return np.asarray(self.model_.predict(X))
-
+    @available_if(lambda self: self.task != "regression")
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict probabilities ``(N, num_classes)``, in the order of `classes_`."""
-        X = self._checked(X)
-        return np.asarray(self.model_.predict_proba(X))
+        return _all_logits(torch.from_numpy(self._outputs(X))).softmax(1).numpy()
 
-    def _checked(self, X: Any) -> np.ndarray:
+    @available_if(lambda self: self.task != "regression")
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithms of `predict_proba`, exact also where it rounds to 0."""
+        return _all_logits(torch.from_numpy(self._outputs(X))).log_softmax(1).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict labels ``(N,)``, or numbers ``(N,)`` or ``(N, K)``."""
+        z = self._outputs(X)
+        if self.task == "regression":
+            return z[:, 0] if self.coef_.ndim == 1 else z
+        return self.classes_[_winners(z)]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Compute accuracy, or R² for a regression, as scikit-learn's estimators do."""
+        predicted = self.predict(X)
+        y = _on_cpu(y)
+        if self.task == "regression":
+            return float(r2_score(y, predicted, sample_weight=sample_weight))
+        return float(np.average(predicted == np.asarray(y), weights=sample_weight))
+
+    def _outputs(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
-        return self._scaled(np.asarray(X))
+        X = _validated(self, X)
+        rows = _Rows(X, torch.tensor(self.mean_), self.scale_)
+        W, b = np.atleast_2d(self.coef_).T, np.atleast_1d(self.intercept_)
+        with _threads_for(rows.count * rows.width):
+            return _linear(rows, torch.tensor(W), torch.tensor(b)).cpu().numpy()
 
-    def _scaled(self, X: np.ndarray) -> np.ndarray:
-        return (X - self.mean_) / self.scale_
+
+class _Rows:
+    """Rows of features, centred and scaled, block by block: a memory map is never read whole."""
+
+    def __init__(
+        self, X: Any, mean: torch.Tensor, scale: float, index: np.ndarray | None = None
+    ) -> None:
+        self.X, self.scale = X, scale
+        self.index = np.arange(len(X)) if index is None else index
+        self.count, self.width = len(self.index), X.shape[1]
+        self.device = _device(X)
+        self.wide = _wide(self.device)
+        self.small = self.count * self.width <= EXACT_CELLS
+        self.dtype = self.wide if self.small else torch.float32
+        self.mean = mean.to(self.device, self.wide)
+        self._kept: list[tuple[slice, torch.Tensor]] = []
+
+    def __iter__(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        if self._kept:
+            yield from self._kept
+            return
+        for at, x in _blocks(self.X, self.index, self.wide):
+            block = at, ((x - self.mean) / self.scale).to(self.dtype)
+            if self.small:
+                self._kept.append(block)
+            yield block
+
+
+def _scaled_rows(X: Any, weight: np.ndarray, index: np.ndarray | None = None) -> _Rows:
+    """Centre rows and divide them by one number: their mean square length becomes 64."""
+    index = np.arange(len(X)) if index is None else index
+    device = _device(X)
+    share = torch.as_tensor(weight / weight.sum()).to(device, _wide(device))
+    mean = sum(share[at] @ x for at, x in _blocks(X, index, share.dtype))
+    square = sum(
+        float(share[at] @ (x - mean).square().sum(1)) for at, x in _blocks(X, index, share.dtype)
+    )
+    return _Rows(X, cast(torch.Tensor, mean), square**0.5 / 8 or 1.0, index)
+
+
+def _blocks(
+    X: Any, index: np.ndarray, dtype: torch.dtype, most: int = CELLS_AT_ONCE
+) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield the rows of `index` as tensors on their own device, and where in `index` they are."""
+    step = max(1, min(most, CELLS_AT_ONCE // X.shape[1]))
+    for start in range(0, len(index), step):
+        at = slice(start, start + step)
+        if isinstance(X, torch.Tensor):
+            rows = X[torch.as_tensor(index[at], device=X.device)]
+        else:
+            rows = torch.from_numpy(X[index[at]])  # a copy: torch warns of read-only memory
+        yield at, rows.to(dtype)
+
+
+def _linear(rows: _Rows, W: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    W, b = W.to(rows.device, rows.dtype), b.to(rows.device, rows.dtype)
+    return torch.cat([x @ W + b for _, x in rows])
+
+
+class _Descent:
+    """L-BFGS down ``sum_i s_i loss_i + |W|^2 / (2 C)``, both parts divided by ``sum_i s_i``.
+
+    The features stay where they are; scipy's L-BFGS-B, which is scikit-learn's solver too, sees only the
+    coefficients. It works in coordinates in which the Hessian is close to the identity: the axes are the
+    eigenvectors of the features' covariance, weighted by the curvature of each row's loss, and looked at
+    again after every `ROUND` steps. So features of very different spread, or a very large `C`, take tens of
+    steps and not thousands.
+    """
+
+    def __init__(
+        self, rows: _Rows, target: np.ndarray, loss: Callable, weight: np.ndarray, width: int
+    ) -> None:
+        self.rows, self.loss = rows, loss
+        share = torch.as_tensor(weight / weight.sum())
+        self.total = float(weight.sum())
+        self.share = share.to(rows.device, rows.dtype)
+        self.target = torch.as_tensor(target).to(rows.device)  # codes, or numbers (n, K)
+        if self.target.is_floating_point():
+            self.target = self.target.to(rows.dtype)
+        self.W = torch.zeros(rows.width, width, dtype=rows.wide, device=rows.device)
+        self.b = torch.zeros(width, dtype=rows.wide, device=rows.device)
+        self.curvature = torch.empty(rows.count, dtype=rows.dtype, device=rows.device)
+        self.basis: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        self.n_iter, self.converged = 0, False
+        self.eps = torch.finfo(rows.dtype).eps
+
+    def to(self, C: float, tol: float, max_iter: int) -> None:
+        """Go on from where it is to the solution for `C`."""
+        ridge = 1 / (C * self.total)
+        self.n_iter = 0
+        loss = self._look(self.W, self.b, ridge, tol)[0]
+        while not self.converged and self.n_iter < max_iter:
+            if self.basis is None or self.n_iter:
+                self.basis = self._basis()
+            steps, lower = self._round(ridge, tol, min(ROUND, max_iter - self.n_iter))
+            self.n_iter += steps
+            # A whole round for what rounding alone could be: the arithmetic gives no more.
+            self.converged |= loss - lower <= (steps + 1) * self.eps * loss
+            loss = lower
+
+    def _round(self, ridge: float, tol: float, max_iter: int) -> tuple[int, float]:
+        """Take up to `max_iter` steps; return how many, and the loss there."""
+        spread, axes = cast(tuple, self.basis)
+        stretch = 1 / (spread + ridge).sqrt()
+        change = stretch[:, None] if axes is None else axes * stretch
+        bias = self.curvature.sum().clamp(min=1e-8).item() ** -0.5
+        W, b = self.W, self.b  # the origin of this round
+        shape = (change.shape[0 if axes is None else 1] + 1, b.shape[0])
+
+        def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            u = torch.from_numpy(flat).to(W).reshape(shape)
+            step = change * u[:-1] if axes is None else change @ u[:-1]
+            loss, gW, gb = self._look(W + step, b + bias * u[-1], ridge, tol)
+            gW = change * gW if axes is None else change.T @ gW
+            gradient = torch.cat([gW, bias * gb[None]]).flatten().cpu().double().numpy()
+            # In these coordinates the Hessian is about 1, so what is left to gain is half the
+            # gradient's square: too little to be seen in the loss is the end, whatever `tol` says.
+            self.converged |= bool(gradient @ gradient / 2 <= 4 * self.eps * loss)
+            return loss, gradient
+
+        def stop(_: np.ndarray) -> None:
+            if self.converged:
+                raise StopIteration
+
+        found = minimize(
+            loss_and_gradient,
+            np.zeros(shape).ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            callback=stop,
+            # stopped by `stop`, not by scipy's own rules: those know nothing of the penalty
+            options={"maxiter": max_iter, "ftol": 0, "gtol": 0},
+        )
+        u = found.x if found.nit else np.zeros(shape)
+        # once more, as the last point looked at need not be the one chosen
+        return int(found.nit), loss_and_gradient(np.ravel(u))[0]
+
+    def _look(
+        self, W: torch.Tensor, b: torch.Tensor, ridge: float, tol: float
+    ) -> tuple[float, torch.Tensor, torch.Tensor]:
+        """Go to ``(W, b)``: compute loss and gradient, and whether this is the solution."""
+        rows = self.rows
+        loss = 0.0
+        gW, gb = torch.zeros_like(W), torch.zeros_like(b)
+        W_here, b_here = W.to(rows.dtype), b.to(rows.dtype)
+        for at, x in rows:
+            share = self.share[at]
+            row_loss, g, curvature = self.loss(x @ W_here + b_here, self.target[at])
+            g = g * share[:, None]
+            loss += float((share * row_loss).sum(dtype=rows.wide))
+            self.curvature[at] = share * curvature
+            gW += x.T @ g
+            gb += g.sum(0, dtype=rows.wide)
+        gW += ridge * W
+        length = float(W.norm())
+        self.converged = float(gW.norm()) <= tol * ridge * length and (
+            float(gb.norm()) <= tol * float(self.curvature.sum())
+        )
+        self.W, self.b = W, b
+        return loss + ridge * length**2 / 2, gW, gb
+
+    def _basis(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Compute variances (R,) and axes (D, R) of the features, each row weighted by its curvature.
+
+        Without axes, where they would cost more than they save: then the features' own.
+        """
+        n, d = self.rows.count, self.rows.width
+        wide = self.rows.wide
+        root = self.curvature.to(wide).sqrt()[:, None]
+        weighted = ((root[at] * x.to(wide)) for at, x in self.rows)
+        if n < d and n <= BASIS_SIZE and self.rows.small:
+            x = torch.cat(list(weighted))
+            spread, u = torch.linalg.eigh(x @ x.T)
+            kept = spread > spread[-1] * 1e-12  # the rest is rounding
+            return spread[kept], x.T @ (u[:, kept] / spread[kept].sqrt())
+        if d <= BASIS_SIZE:
+            spread, axes = torch.linalg.eigh(cast(torch.Tensor, sum(x.T @ x for x in weighted)))
+            return spread.clamp(min=0), axes
+        return cast(torch.Tensor, sum(x.square().sum(0) for x in weighted)), None
+
+
+def _cross_entropy(z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Compute loss (n,), gradient (n, K) and mean curvature (n,) of logits (n, K)."""
+    log_p = _all_logits(z).log_softmax(1)
+    p = log_p.exp()
+    at = codes[:, None]
+    curvature = (p * (1 - p)).sum(1) / max(2, p.shape[1] - 1)
+    gradient = p.scatter_add(1, at, torch.full_like(log_p[:, :1], -1).expand(len(z), 1))
+    return -log_p.gather(1, at)[:, 0], gradient[:, -z.shape[1] :], curvature
+
+
+def _all_logits(z: torch.Tensor) -> torch.Tensor:
+    """Two classes have one column, the second one's; the first one's logit is 0."""
+    return torch.nn.functional.pad(z, (1, 0)) if z.shape[1] == 1 else z
+
+
+def _winners(z: np.ndarray) -> np.ndarray:
+    return (z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(1)
+
+
+def _squared_error(z: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Compute loss (n,), gradient (n, K) and curvature (n,) of outputs (n, K)."""
+    gap = z - y
+    return gap.square().sum(1) / 2, gap, torch.ones_like(z[:, 0])
+
+
+class KNNProbe(ClassifierMixin, BaseEstimator):
+    """Ask the nearest training rows: a second opinion that has nothing to train.
+
+    Nearness is the cosine of the angle between two rows of features. Each of the `n_neighbors` nearest rows
+    votes for its class with the weight ``exp(cosine / temperature)``, as in Wu et al., "Unsupervised
+    Feature Learning via Non-Parametric Instance Discrimination" (CVPR 2018, https://arxiv.org/abs/1805.01978,
+    section 3.4), and since then in Caron et al., "Emerging Properties in Self-Supervised Vision
+    Transformers" (ICCV 2021, https://arxiv.org/abs/2104.14294), where 20 neighbours did best.
+
+    Parameters
+    ----------
+    n_neighbors : int
+        Rows that vote. With fewer training rows all of them vote, and `fit` warns.
+    temperature : float
+        The lower, the more the very nearest rows decide; with ``inf`` all votes are equal.
+
+    Attributes
+    ----------
+    classes_ : numpy.ndarray
+        The labels, sorted.
+    n_neighbors_ : int
+        Rows that do vote.
+
+    Notes
+    -----
+    `X` may be a NumPy array, a memory map, or a torch tensor on any device; predictions are NumPy arrays and
+    are computed where the `X` to predict is. The training rows are kept as they are, not copied. Cosines are
+    computed in blocks, so that memory does not grow with the number of rows. A row of zeros has no
+    direction: its cosine to all others is 0.
+
+    Examples
+    --------
+    >>> import featx
+    >>> digits = featx.datasets.load_digits()
+    >>> features = featx.extract(featx.load_backbone("glyphnet"), digits, progress=False)
+    >>> probe = featx.KNNProbe().fit(features.X[:500], features.y[:500])
+    >>> probe.score(features.X[500:], features.y[500:]) > 0.9
+    True
+    """
+
+    def __init__(self, n_neighbors: int = 20, *, temperature: float = 0.07) -> None:
+        self.n_neighbors = n_neighbors
+        self.temperature = temperature
+
+    def fit(self, X: Any, y: Any) -> KNNProbe:
+        """Remember features ``(N, D)`` and labels ``(N,)``.
+
+        Raises
+        ------
+        FeatxError
+            When features, labels or parameters are not what they should be.
+        """
+        if not (isinstance(self.n_neighbors, Integral) and self.n_neighbors > 0):
+            raise FeatxError(
+                f"Expected n_neighbors to be a whole number from 1, got {self.n_neighbors!r}."
+            )
+        if not (isinstance(self.temperature, Real) and self.temperature > 0):
+            raise FeatxError(f"Expected temperature to be above 0, got {self.temperature!r}.")
+        self._X, y = _validated(self, X, y)
+        with _as_featx_error():
+            check_classification_targets(y)
+        self.classes_, self._codes = np.unique(y, return_inverse=True)
+        self.n_neighbors_ = min(int(self.n_neighbors), len(y))
+        if self.n_neighbors_ < self.n_neighbors:
+            warnings.warn(
+                f"KNNProbe has {len(y)} training rows and asks for n_neighbors={self.n_neighbors}: all rows "
+                "vote.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict each class's part of the votes ``(N, num_classes)``, in the order of `classes_`."""
+        check_is_fitted(self)
+        X = _validated(self, X)
+        with _threads_for(X.shape[0] * self._X.shape[0]):
+            parts = [self._votes(x) for _, x in _directions(X, _device(X))]
+        return torch.cat(parts).cpu().numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict labels ``(N,)``: the class with the most votes."""
+        winners = self.predict_proba(X).argmax(1)
+        return self.classes_[winners]
+
+    def _votes(self, x: torch.Tensor) -> torch.Tensor:
+        cosine = x.new_empty(len(x), 0)
+        nearest = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
+        for at, other in _directions(self._X, x.device):
+            # the best so far against one more block
+            number = torch.arange(at.start, at.start + len(other), device=x.device)
+            cosine = torch.cat([cosine, x @ other.to(x.dtype).T], 1)
+            nearest = torch.cat([nearest, number.expand(len(x), -1)], 1)
+            cosine, chosen = cosine.topk(min(self.n_neighbors_, cosine.shape[1]), dim=1)
+            nearest = nearest.gather(1, chosen)
+        codes = torch.from_numpy(self._codes).to(x.device)[nearest]
+        votes = (cosine / self.temperature).softmax(1)
+        return x.new_zeros(len(x), len(self.classes_)).scatter_add(1, codes, votes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(cast(dict, super().__getstate__()))
+        if isinstance(state.get("_X"), torch.Tensor):
+            state["_X"] = state["_X"].cpu()  # to be read on a machine without that device, too
+        return state
+
+
+def _directions(X: Any, device: torch.device) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Yield blocks of rows divided by their length; a row of zeros stays so."""
+    # blocks of both sides are bounded, and so is the table of cosines between them
+    dtype = torch.float64 if str(X.dtype).endswith("float64") else torch.float32
+    for at, x in _blocks(X, np.arange(len(X)), dtype, most=2048):
+        x = x.to(device)
+        # first by the largest entry: squares of very small or large numbers leave the range
+        x = x / x.abs().amax(1, keepdim=True).clamp(min=torch.finfo(dtype).tiny)
+        yield at, torch.nn.functional.normalize(x)
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """A frozen backbone as a scikit-learn transformer: images in, features out.
+
+    Parameters
+    ----------
+    backbone : str or Backbone
+        A name for `featx.load_backbone`, or what it returned.
+    weights
+        As in `featx.load_backbone`; only for a name.
+    layers, pooling, batch_size, device, precision, cache_dir, progress
+        As in `featx.extract`.
+
+    Attributes
+    ----------
+    backbone_ : Backbone
+        What was loaded.
+
+    Examples
+    --------
+    >>> import featx
+    >>> from sklearn.pipeline import make_pipeline
+    >>> digits = featx.datasets.load_digits()
+    >>> images, y = digits.images.numpy(), digits.labels.numpy()
+    >>> pipeline = make_pipeline(featx.FeatureExtractor("glyphnet"), featx.LinearProbe())
+    >>> pipeline.fit(images[:100], y[:100]).score(images[100:300], y[100:300]) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        backbone: str | Backbone = "glyphnet",
+        *,
+        weights: Any = "default",
+        layers: Any = None,
+        pooling: str | None = None,
+        batch_size: int = 256,
+        device: Any = "auto",
+        precision: str = "auto",
+        cache_dir: Any = None,
+        progress: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.layers = layers
+        self.pooling = pooling
+        self.batch_size = batch_size
+        self.device = device
+        self.precision = precision
+        self.cache_dir = cache_dir
+        self.progress = progress
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
+        """Load the backbone. Nothing is learned from `X`, which is whatever `featx.extract` takes.
+
+        Raises
+        ------
+        FeatxError
+            When there is no image, or the backbone or its weights are unknown.
+        """
+        if hasattr(X, "__len__") and not isinstance(X, str) and len(X) == 0:
+            raise FeatxError("Expected at least one image, got none.")
+        if isinstance(self.backbone, Backbone):
+            self.backbone_ = self.backbone
+        else:
+            self.backbone_ = load_backbone(self.backbone, self.weights)
+        # how many features come out is seen with one black image, whatever layers and pooling are
+        black = np.zeros((1, self.backbone_.in_channels, 64, 64), np.uint8)
+        self._n_features_out = self._extract(black, cache_dir=None, progress=False).shape[1]
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the features, float32 ``(N, D)``, of whatever `featx.extract` takes.
+
+        Raises
+        ------
+        FeatxError
+            As `featx.extract` does.
+        """
+        check_is_fitted(self)
+        return self._extract(X, cache_dir=self.cache_dir, progress=self.progress)
+
+    def _extract(self, X: Any, **options: Any) -> np.ndarray:
+        names = ("layers", "pooling", "batch_size", "device", "precision")
+        options |= {name: getattr(self, name) for name in names}
+        return np.asarray(extract(self.backbone_, X, **options).X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the features by the backbone: ``glyphnet0`` is the first.
+
+        Parameters
+        ----------
+        input_features
+            Not used: pixels have no names.
+        """
+        check_is_fitted(self)
+        return np.array(
+            [f"{self.backbone_.name}{i}" for i in range(self._n_features_out)], dtype=object
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,3 +920,69 @@ def draw_rows(y: np.ndarray, per_class: int, seed: int) -> np.ndarray:
     return np.concatenate(
         [rng.choice(np.flatnonzero(y == c), per_class, replace=False) for c in np.unique(y)]
     )
+
+
+def _validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
+    """Check features, and with `y` the labels too, as scikit-learn does; a tensor stays where it is."""
+    with _as_featx_error():
+        y = tuple(_on_cpu(labels) for labels in y)
+        if not isinstance(X, torch.Tensor):
+            return validate_data(
+                estimator, X, *y, dtype=(np.float64, np.float32), reset=bool(y), **options
+            )
+        X = X.detach()
+        if X.is_complex():
+            raise ValueError("Complex data not supported.")
+        X = X if X.dtype in (torch.float32, torch.float64) else X.float()
+        shape = _stand_in(X)
+        checked = validate_data(
+            estimator, shape, *y, ensure_all_finite=False, reset=bool(y), **options
+        )
+        if not X.isfinite().all():
+            raise ValueError("Input X contains NaN or infinity.")
+        return (X, checked[1]) if y else X
+
+
+def _stand_in(X: Any) -> Any:
+    """Something of the shape of `X` that takes no memory, for checks that look at no number."""
+    return np.broadcast_to(np.float32(0), X.shape)
+
+
+@contextmanager
+def _as_featx_error() -> Iterator[None]:
+    """Turn scikit-learn's `ValueError` into ours: the first line, and the way out."""
+    try:
+        yield
+    except FeatxError:
+        raise
+    except ValueError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        way_out = [line for line in lines[1:] if line.startswith("Reshape")]
+        raise FeatxError(
+            "Expected features (N, D) of finite numbers that fit each other and their labels, got "
+            f"something else: {' '.join([lines[0], *way_out])}"
+        ) from error
+
+
+def _on_cpu(values: Any) -> Any:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+
+
+def _device(X: Any) -> torch.device:
+    return X.device if isinstance(X, torch.Tensor) else torch.device("cpu")
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    """Return the widest floats that the device has: Apple's GPUs know no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+@contextmanager
+def _threads_for(cells: int) -> Iterator[None]:
+    """Use one thread for little work: on a busy machine many are slower by far."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if cells < 1_000_000 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
