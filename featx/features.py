@@ -6,9 +6,7 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import numpy as np
 
 from featx.datasets import SkippedFile
 from featx.errors import FeatxError
-from featx.store import file_name, write_atomically
+from featx.store import file_name, replacing, write_atomically
 
 __all__ = ["Features", "Plan", "load_features"]
 
@@ -249,21 +247,14 @@ _OF_THE_FILES = ("images", "labels", "paths", "class_names", "skipped", "plan", 
 
 def _save_array(path: Path, array: np.ndarray) -> str:
     """Save an array, piece by piece so that a memory map stays one; return its SHA-256."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
+    with replacing(path) as new:
         source = _whole_file(array)
         if source is not None:
-            shutil.copyfile(source, name)
+            shutil.copyfile(source, new)
         else:
-            with Path(name).open("wb") as file:
+            with new.open("wb") as file:
                 np.save(file, array)
-        known = _sha256(Path(name))
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return known
+        return _sha256(new)
 
 
 def _whole_file(array: Any) -> Path | None:

