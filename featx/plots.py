@@ -173,7 +173,7 @@ def plot_regularisation_path(
         {"train_score": "trained on", "val_score": "held out"}.items()
     ):
         ax.plot(path["C"], path[key], color=_COLOURS[i], marker=_MARKERS[i], label=label)
-    ax.axvline(picked, color="0.4", linestyle="--", label=f"picked: C = {picked:g}")
+    ax.axvline(picked, color="0.4", linestyle="--", label=f"picked by loss: C = {picked:g}")
     ax.set_xscale("log")
     ax.set(xlabel="C (weaker regularisation to the right)", ylabel="score")
     ax.set_title("Training rows: score over regularisation")
