@@ -147,6 +147,9 @@ def test_coefficients_are_those_of_logistic_regression(case, C):
     assert probe.coef_.shape == exact.coef_.shape
     assert np.linalg.norm(probe.coef_ - exact.coef_) <= 1e-3 * np.linalg.norm(exact.coef_)
     assert np.allclose(probe.predict_proba(X), exact.predict_proba(Z), atol=1e-3)
+    # what the attributes say is what the probe computes
+    logits = np.squeeze(Z @ probe.coef_.T + probe.intercept_)
+    assert np.allclose(probe.decision_function(X), logits, atol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [1e-4, 1.0, 1e4])
@@ -241,9 +244,11 @@ def test_labels_that_mean_nothing_get_the_strongest_regularisation():
 
 
 def test_a_class_with_one_row_is_always_trained_on():
-    X, y = _blobs(3, 31)
-    y = np.append(y[:-1], 9)
-    assert featx.LinearProbe("path").fit(X, y).classes_.tolist() == [0, 1, 2, 9]
+    X = np.repeat([[0.0, 0], [9, 0], [0, 9], [9, 9]], [10, 10, 10, 1], axis=0)
+    y = np.repeat([0, 1, 2, 9], [10, 10, 10, 1])
+    probe = featx.LinearProbe("path").fit(X, y)
+    assert probe.classes_.tolist() == [0, 1, 2, 9]
+    assert probe.path_["val_score"].max() == 1  # held out, its row would be wrong in any case
     X, y = _blobs(40, 40)  # so many classes look like a regression, and nothing warns of it
     lonely = featx.LinearProbe("path").fit(X, y)
     assert lonely.C_ == 1
