@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from featx.errors import FeatxError
 
 __all__ = [
+    "at_least_one",
     "aux_head_names",
     "drop_aux_heads",
     "find_heads",
@@ -25,12 +27,18 @@ __all__ = [
 def find_heads(model: nn.Module) -> list[str]:
     """Return the dotted names of the layers that turn features into class scores.
 
-    A model that answers ``get_classifier()``, as timm's do, is asked. Of any other, the head is the
-    last `nn.Linear`: classifiers register their layers in the order of the data's way through them.
-    In a network without any (SqueezeNet) it is a closing 1 x 1 `nn.Conv2d`. That layer is part of
-    the backbone, and no head, when a normalisation registered later takes its output, when a block
-    beside its own holds the same layer, or when an `nn.Identity` follows: it stands where the head
-    was.
+    A model that answers ``get_classifier()``, as timm's do, is asked, also inside a wrapper without
+    parameters of its own. Of any other, the head is the last of the least nested `nn.Linear` layers:
+    a classifier has its head at the top, and in a head of several layers the last gives the scores.
+    Where another Linear takes its output, it is an embedding or a projection; then the head is the
+    last Linear of all, if none takes the output of that.
+
+    In a network without any Linear (SqueezeNet) the head is a closing 1 x 1 `nn.Conv2d` with a bias.
+    An embedding network that ends in such a convolution cannot be told from it.
+
+    The layer so found is part of the backbone, and no head, when a normalisation registered later
+    takes its output, when a block beside its own holds the same layer, or when an `nn.Identity` that
+    is no deeper nested follows: it stands where the head was.
 
     Parameters
     ----------
@@ -49,25 +57,61 @@ def find_heads(model: nn.Module) -> list[str]:
     >>> find_heads(squeezenet1_1(weights=None)), find_heads(nn.Sequential(nn.Conv2d(3, 8, 3)))
     (['classifier.1'], [])
     """
+    return _find(model)[0]
+
+
+def _find(model: nn.Module) -> tuple[list[str], str]:
+    """Return the names of the heads; without any, the layer that might be one and why it is not."""
     modules = list(model.named_modules())
-    if callable(ask := getattr(model, "get_classifier", None)):
-        answer = ask()
+    if (owner := _answering(model)) is not None:
+        answer = owner.get_classifier()
         heads = answer if isinstance(answer, (tuple, list)) else [answer]
         return [
             name
             for name, module in modules
             if name and any(module is head for head in heads) and _has_parameters(module)
-        ]
-    found = [i for i, (_, module) in enumerate(modules) if isinstance(module, nn.Linear)]
-    if not found:  # a convolution is a head only as the last layer, a linear map of each place
-        own = [i for i, (_, module) in enumerate(modules) if list(module.parameters(recurse=False))]
-        found = [i for i in own[-1:] if _is_linear_map(modules[i][1])]
-    if not found:
-        return []
-    name, layer = modules[found[-1]]
-    later = [module for _, module in modules[found[-1] + 1 :]]
-    inside = any(isinstance(module, nn.Identity) or _normalises(module, layer) for module in later)
-    return [] if inside or not name or _is_repeated(model, name) else [name]
+        ], ""
+    layers = dict(modules)
+    name = _last_layer(layers)
+    if not name:
+        return [], ""
+    names = list(layers)
+    for later in names[names.index(name) + 1 :]:
+        empty = isinstance(layers[later], nn.Identity) and later.count(".") <= name.count(".")
+        if empty or _normalises(layers[later], layers[name]):
+            kind = type(layers[later]).__name__
+            return (
+                [],
+                f"its last {type(layers[name]).__name__}, {name}, is followed by {later} ({kind})",
+            )
+    if twin := _twin(model, name):
+        return [], f"its last {type(layers[name]).__name__}, {name}, has a twin, {twin}"
+    return [name], ""
+
+
+def _answering(model: nn.Module) -> Any:
+    """Return the module that knows its classifier: `model`, or the one that all its parameters are in."""
+    count = len(list(model.parameters()))
+    for module in model.modules():
+        asked = callable(getattr(module, "get_classifier", None))
+        if asked and len(list(module.parameters())) == count:
+            return module
+    return None
+
+
+def _last_layer(layers: dict[str, nn.Module]) -> str:
+    """Return the name of the layer that seems to give the model's output; empty when none does."""
+    linear = {name: m for name, m in layers.items() if isinstance(m, nn.Linear)}
+    if not linear:  # a convolution is a head only as the last layer, a linear map of each place
+        own = [name for name, m in layers.items() if list(m.parameters(recurse=False))]
+        return next((name for name in own[-1:] if _is_linear_map(layers[name])), "")
+    depth = min(name.count(".") for name in linear)
+    top = [name for name in linear if name.count(".") == depth][-1]
+    for name in (top, list(linear)[-1]):
+        others = [layer for other, layer in linear.items() if other != name]
+        if all(linear[name].out_features != other.in_features for other in others):
+            return name
+    return top
 
 
 def head_name(model: nn.Module) -> str:
@@ -98,11 +142,16 @@ def head_name(model: nn.Module) -> str:
 
 
 def _heads(model: nn.Module) -> list[str]:
-    names = find_heads(model)
+    names, why = _find(model)
     if not names:
+        advice = (
+            f": {why}. If that is the head, register it last, and beside no twin"
+            if why
+            else ". Load the model again, or call this before the head is removed"
+        )
         raise FeatxError(
             f"Expected an image classifier that still has its head, got a {type(model).__name__} "
-            "without one. Load the model again, or call this before the head is removed."
+            f"without one{advice}."
         )
     return names
 
@@ -148,24 +197,28 @@ def _is_linear_map(module: nn.Module) -> bool:
 
 def _normalises(module: nn.Module, layer: nn.Module) -> bool:
     """Say whether `module` is a normalisation of as many numbers as `layer` gives."""
+    size = _out_size(layer)
+    if size == 1 or isinstance(module, nn.PReLU):  # one number cannot be normalised
+        return False
     weight = getattr(module, "weight", None)
-    return isinstance(weight, torch.Tensor) and weight.shape == (_out_size(layer),)
+    return isinstance(weight, torch.Tensor) and weight.shape == (size,)
 
 
-def _is_repeated(model: nn.Module, name: str) -> bool:
-    """Say whether a block beside one that holds `name` has the same layer at the same place."""
+def _twin(model: nn.Module, name: str) -> str:
+    """Return the same layer as `name` at the same place in a block beside one that holds it."""
     layer, parts = model.get_submodule(name), name.split(".")
     for depth in range(1, len(parts)):
-        around = model.get_submodule(".".join(parts[: depth - 1]))
+        path = ".".join(parts[: depth - 1])
+        around = model.get_submodule(path)
         block = getattr(around, parts[depth - 1])
         place = ".".join(parts[depth:])
-        for sibling in around.children():
-            if sibling is block or type(sibling) is not type(block):
+        for sibling, module in around.named_children():
+            if module is block or type(module) is not type(block):
                 continue
-            twin: Any = dict(sibling.named_modules()).get(place)
+            twin: Any = dict(module.named_modules()).get(place)
             if type(twin) is type(layer) and twin.weight.shape == layer.weight.shape:
-                return True
-    return False
+                return ".".join(filter(None, (path, sibling, place)))
+    return ""
 
 
 def aux_head_names(model: nn.Module) -> list[str]:
@@ -179,7 +232,7 @@ def aux_head_names(model: nn.Module) -> list[str]:
     Returns
     -------
     list of str
-        Linear layers with as many outputs as the head, inside a child named ``aux…``.
+        Linear layers with as many outputs as the head, each the last layer of a child named ``aux…``.
 
     Examples
     --------
@@ -187,13 +240,20 @@ def aux_head_names(model: nn.Module) -> list[str]:
     >>> aux_head_names(googlenet(weights=None, aux_logits=True, init_weights=False))
     ['aux1.fc2', 'aux2.fc2']
     """
-    size = _out_size(output_layer(model, head_name(model))[1])
-    return [
-        f"{branch}.{name}"
-        for branch in _aux_branches(model)
-        for name, module in model.get_submodule(branch).named_modules()
-        if isinstance(module, nn.Linear) and module.out_features == size
-    ]
+    return list(_aux_heads(model, head_name(model)).values())
+
+
+def _aux_heads(model: nn.Module, head: str) -> dict[str, str]:
+    """Return the auxiliary branches, each with the name of the layer that ends it."""
+    size = _out_size(output_layer(model, head)[1])
+    found = {}
+    for branch, child in model.named_children():
+        if not branch.lower().startswith("aux"):
+            continue
+        layers = [(n, m) for n, m in child.named_modules() if list(m.parameters(recurse=False))]
+        if layers and isinstance(layers[-1][1], nn.Linear) and layers[-1][1].out_features == size:
+            found[branch] = ".".join(filter(None, (branch, layers[-1][0])))
+    return found
 
 
 def drop_aux_heads(model: nn.Module, but: Iterable[str] = ()) -> None:
@@ -210,15 +270,32 @@ def drop_aux_heads(model: nn.Module, but: Iterable[str] = ()) -> None:
     >>> model.aux1, model.aux_logits
     (None, False)
     """
-    dropped = [branch for branch in _aux_branches(model) if branch not in set(but)]
+    branches = {branch for head in find_heads(model)[:1] for branch in _aux_heads(model, head)}
+    dropped = branches - set(but)
     for branch in dropped:
         setattr(model, branch, None)
     if dropped and hasattr(model, "aux_logits"):
-        model.aux_logits = bool(_aux_branches(model))  # pyright: ignore[reportArgumentType]
+        model.aux_logits = dropped != branches  # pyright: ignore[reportArgumentType]
 
 
-def _aux_branches(model: nn.Module) -> list[str]:
-    return [name for name, _ in model.named_children() if name.lower().startswith("aux")]
+def at_least_one(value: object, what: str, advice: str) -> int:
+    """Return `value`, NumPy's kind of whole number too, as an int, or say what is wrong with it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> at_least_one(np.int64(3), "num_classes", "Count the classes.")
+    3
+    """
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise FeatxError(
+            f"Expected {what} to be a whole number of at least 1, got {value!r}. {advice}"
+        )
+    return number
 
 
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
@@ -252,13 +329,9 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     >>> model(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2, 10])
     """
-    if not isinstance(num_classes, int) or isinstance(num_classes, bool) or num_classes < 1:
-        raise FeatxError(
-            f"Expected num_classes to be a whole number of at least 1, got {num_classes!r}. "
-            "Count the classes of your data."
-        )
+    num_classes = at_least_one(num_classes, "num_classes", "Count the classes of your data.")
     heads = _heads(model)
-    if callable(reset := getattr(model, "reset_classifier", None)):
+    if callable(reset := getattr(_answering(model), "reset_classifier", None)):
         like = output_layer(model, heads[0])[1].weight
         reset(num_classes)
         for name in find_heads(model):
@@ -295,7 +368,7 @@ def remove_head(model: nn.Module) -> int:
     """
     heads = _heads(model)
     num_features = in_size(model, heads[0])
-    if callable(reset := getattr(model, "reset_classifier", None)):
+    if callable(reset := getattr(_answering(model), "reset_classifier", None)):
         reset(0)
     else:
         for name in heads:
