@@ -15,7 +15,7 @@ from torchvision.models import WeightsEnum
 
 from featx import glyphnet
 from featx.errors import FeatxError, close_matches, first_line
-from featx.heads import find_heads, in_size, output_layer
+from featx.heads import at_least_one, find_heads, in_size, output_layer
 from featx.layers import FEATURES, check_pooling, pool, read_layers
 from featx.timm_models import PREFIX, timm_model, timm_names
 from featx.torchvision_models import torchvision_model, torchvision_names
@@ -82,6 +82,8 @@ class Backbone:
         """Make a backbone of any module.
 
         Its features are the output of `layer`, else what its head takes in, else what it returns.
+        A network without Linear layers that ends in a 1 x 1 convolution with a bias counts as one with
+        a head; for an embedding network of that kind say ``layer=""``, as for one that ends in a Linear.
 
         Parameters
         ----------
@@ -105,8 +107,9 @@ class Backbone:
         Returns
         -------
         Backbone
-            What is not given is found by one dry run on a black image; it leaves parameters, buffers
-            and random state as they were.
+            What is not given is found by a dry run on black images, without gradients; it leaves
+            buffers and torch's random state as they were. What else the model's own code writes in a
+            forward pass, to its parameters or to a list or a counter of its own, is written then, too.
 
         Raises
         ------
@@ -137,12 +140,11 @@ class Backbone:
                 f"Expected the name of a layer of this {type(model).__name__}, got {layer!r}. "
                 f"{close_matches(layer, filter(None, known))}"
             )
-        for what, value in (("in_channels", in_channels), ("num_features", num_features)):
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise FeatxError(
-                    f"Expected {what} to be a whole number of at least 1, got {value!r}. Leave it out "
-                    "to have it found."
-                )
+        advice = "Leave it out to have it found."
+        if in_channels is not None:
+            in_channels = at_least_one(in_channels, "in_channels", advice)
+        if num_features is not None:
+            num_features = at_least_one(num_features, "num_features", advice)
         model.eval()
         name = type(model).__name__ if name is None else name
         if in_channels is None:
@@ -233,10 +235,10 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
         ``"default"``: GlyphNet's embedded weights (no network, ever), or the default weights of
         torchvision or timm, downloaded once with progress and hash check. Torchvision's weights or
         their name: ``ResNet18_Weights.IMAGENET1K_V1`` or ``"IMAGENET1K_V1"``; timm's tag.
-        A ``.safetensors``, ``.pth`` or ``.pt`` file with a state dict, or a checkpoint that holds
-        one; a file fine-tuned for other classes brings its own head. A file that has the name of one
-        of torchvision's own gets the transform of those weights. ``None``: random weights, drawn
-        from torch's global generator.
+        The path of a file, ``.safetensors`` or as torch.save writes it under any name, with a state
+        dict or a checkpoint that holds one; a file fine-tuned for other classes brings its own head.
+        A file that has the name of one of torchvision's own gets the transform of those weights.
+        ``None``: random weights, drawn from torch's global generator.
 
     Returns
     -------
@@ -287,7 +289,10 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
 def _dry_run(
     model: nn.Module, preprocess: Callable, layer: str, in_channels: int, pooling: str | None = None
 ) -> tuple[str, int]:
-    """Return the layer to read and D, by one pass of a black image."""
+    """Return the layer to read and D, by a pass of a black image of the first size that fits.
+
+    Only buffers and torch's random state are kept from it: it is the user's code that runs.
+    """
     tensors = [*model.parameters(), *model.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}

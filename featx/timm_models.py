@@ -69,8 +69,10 @@ def timm_model(
     tags = sorted({known.partition(".")[2] for known in listed} - {""})
     if isinstance(weights, str) and path is None and weights != "default":
         tag = weights
-    if (tag and tag not in tags) or (isinstance(weights, WeightsEnum)):
-        raise unknown_weights(name, tag or weights, tags)
+    if path is None and not isinstance(weights, (str, type(None))):
+        raise unknown_weights(name, weights, tags)
+    if tag and tag not in tags:
+        raise unknown_weights(name, tag, tags)
     full = f"{architecture}.{tag}" if tag else architecture
     download = weights is not None and path is None
     if download and not listed:

@@ -65,7 +65,7 @@ def torchvision_model(
     if isinstance(entry, str):
         entry = known.__members__.get(entry.removeprefix(f"{known.__name__}."))
     if not isinstance(entry, known):
-        raise unknown_weights(name, weights, list(known.__members__))
+        raise unknown_weights(name, weights, [entry.name for entry in known])
     file = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     return _with_weights(name, entry, _downloaded(name, entry, file), file)
 

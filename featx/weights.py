@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,21 +29,27 @@ NO_NETWORK = 'or go on without a network: featx.load_backbone("glyphnet") has it
 
 
 def weights_file(weights: str | Path | WeightsEnum | None) -> Path | None:
-    """Return the path when `weights` names a file, and None when it is a word or None."""
-    if not isinstance(weights, (str, Path)) or not str(weights).endswith(
-        (".safetensors", ".pth", ".pt")
-    ):
+    """Return the path when `weights` names a file, and None when it is a word or None.
+
+    A `Path` names a file, and so does a string that ends as one, in any case, or that is one:
+    ``"epoch=3.ckpt"``, ``"model_best.pth.tar"``. The word ``"default"`` stays a word.
+    """
+    if not isinstance(weights, (str, Path)) or weights == "default":
         return None
     path = Path(weights).expanduser()
+    ends_as_one = path.suffix.lower() in (".safetensors", ".pth", ".pt")
+    # os.path: no error of its own for a string that cannot be a path
+    if not (isinstance(weights, Path) or ends_as_one or os.path.isfile(path)):  # noqa: PTH113
+        return None
     if not path.is_file():
         raise FeatxError(f"Expected a file with weights, but there is none at {path.absolute()}.")
     return path
 
 
 def read_state(path: Path, name: str) -> Any:
-    """Read what a .safetensors, .pth or .pt file holds; `name` is what it should be weights of."""
+    """Read what a .safetensors file or one of torch.save holds; `name` is what it should be weights of."""
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             return load_file(path)
         # weights_only: a pickle that would run code is refused
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -120,6 +127,6 @@ def unknown_weights(name: str, weights: object, known: list[str]) -> FeatxError:
     """Say which weights there are for `name`, where `weights` is none of them."""
     words = ["default", *known]
     return FeatxError(
-        f"Expected weights of {name}: one of {', '.join(words)}, a .safetensors or .pth file, or "
-        f"None for random ones; got {weights!r}."
+        f"Expected weights of {name}: one of {', '.join(words)}, the path of a .safetensors "
+        f"or .pth file, or None for random ones; got {weights!r}."
     )

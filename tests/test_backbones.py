@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from http.client import RemoteDisconnected
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -115,9 +117,12 @@ def test_no_network_says_where_to_put_the_file(tmp_path, monkeypatch, failure):
     ("arguments", "message"),
     [
         (("resnet81",), "Close matches: resnet18"),
-        (("resnet18", "IMAGENET"), "one of default, IMAGENET1K_V1"),
+        (("resnet18", "IMAGENET"), "one of default, IMAGENET1K_V1, the path of"),
         (("glyphnet", "IMAGENET1K_V1"), "Expected weights of glyphnet: one of default,"),
         (("resnet18", "missing.pth"), "there is none at"),
+        (("resnet18", Path("epoch=3.ckpt")), "there is none at"),
+        (("resnet18", "x" * 5000), "Expected weights of resnet18"),  # too long for a path
+        (("resnet18", 7), r"Expected weights of resnet18.*got 7"),
         (("resnet50", ResNet18_Weights.DEFAULT), "Expected weights of resnet50"),
     ],
 )
@@ -296,6 +301,32 @@ def test_a_checkpoint_is_unwrapped(tmp_path, wrap):
     assert all(torch.equal(v, source.state_dict()[k]) for k, v in model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    "name", ["model_best.pth.tar", "epoch=3.ckpt", "pytorch_model.bin", "W.PTH", "weights"]
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_checkpoint_may_have_any_name(tmp_path, monkeypatch, name, kind):
+    monkeypatch.chdir(tmp_path)
+    source = squeezenet1_1(weights=None, num_classes=5)
+    torch.save(source.state_dict(), name)
+    model = featx.load_backbone("squeezenet1_1", weights=kind(name)).model
+    assert torch.equal(model.classifier[1].weight, source.classifier[1].weight)
+
+
+def test_safetensors_may_be_written_in_capitals(tmp_path):
+    source = squeezenet1_1(weights=None, num_classes=5)
+    save_file(source.state_dict(), tmp_path / "W.SAFETENSORS")
+    model = featx.load_backbone("squeezenet1_1", weights=tmp_path / "W.SAFETENSORS").model
+    assert torch.equal(model.classifier[1].weight, source.classifier[1].weight)
+
+
+def test_the_word_default_is_not_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("default").write_text("no weights")
+    expected = featx.load_backbone("glyphnet", weights=None).num_features
+    assert featx.load_backbone("glyphnet").num_features == expected
+
+
 def test_a_file_saved_without_its_head_gives_a_model_without_one(tmp_path):
     source = resnet18(weights=None)
     featx.remove_head(source)
@@ -361,6 +392,41 @@ def test_a_layer_by_name_and_sizes_by_hand():
     given = featx.Backbone.from_module(Net(), no_change, num_features=7)
     with pytest.raises(featx.FeatxError, match="Expected 7 features of Net, got 6"):
         given.features(x)
+
+
+def test_sizes_may_be_numpys_whole_numbers():
+    sizes = {"in_channels": np.int64(1), "num_features": np.int64(6)}
+    backbone = featx.Backbone.from_module(Net(), no_change, **sizes)
+    assert backbone.features(torch.rand(2, 1, 9, 9)).shape == (2, 6)
+    with pytest.raises(featx.FeatxError, match=r"Expected num_features.*got True"):
+        featx.Backbone.from_module(Net(), no_change, num_features=True)
+
+
+def test_an_embedding_network_that_ends_in_a_convolution_is_read_whole_when_told():
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 9, 1))
+    x = torch.rand(2, 1, 9, 9)
+    taken_for_a_head = featx.Backbone.from_module(model, no_change)
+    torch.testing.assert_close(taken_for_a_head.features(x), model[:2](x).mean((2, 3)))
+    whole = featx.Backbone.from_module(model, no_change, layer="")
+    torch.testing.assert_close(whole.features(x), model(x).mean((2, 3)))
+
+
+def test_the_features_are_those_of_the_head_wherever_it_is_registered():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.conv = nn.Linear(8, 4), nn.Conv2d(1, 8, 3)
+            self.gate = nn.Sequential(nn.Linear(8, 2), nn.ReLU(), nn.Linear(2, 8), nn.Sigmoid())
+
+        def forward(self, x):
+            x = self.conv(x).mean((2, 3))
+            return self.fc(x * self.gate(x))
+
+    model = Gated()
+    backbone = featx.Backbone.from_module(model, no_change)
+    x = torch.rand(2, 1, 9, 9)
+    with torch.no_grad():
+        assert torch.equal(model.fc(backbone.features(x)), model(x))
 
 
 def test_a_linear_layer_in_the_middle_is_no_head():
@@ -470,6 +536,28 @@ def test_timm_without_a_network_names_the_file(monkeypatch, weights):
         match=r"no route.*model.safetensors of timm/resnet10t\.c3.*weights=.*glyphnet",
     ):
         featx.load_backbone("timm/resnet10t", weights)
+
+
+@needs_timm
+@pytest.mark.parametrize("weights", [7, ("x",), ResNet18_Weights.DEFAULT, Path("epoch=3.ckpt")])
+def test_what_names_no_weights_of_timm_is_refused_not_ignored(monkeypatch, weights):
+    monkeypatch.setattr("timm.create_model", lambda *a, **k: pytest.fail("built all the same"))
+    with pytest.raises(featx.FeatxError, match=r"Expected weights of timm/resnet10t|there is none"):
+        featx.load_backbone("timm/resnet10t", weights)
+
+
+@needs_timm
+def test_a_timm_model_in_a_wrapper_gives_its_features():
+    import timm
+
+    model = timm.create_model("swin_tiny_patch4_window7_224").eval()
+    backbone = featx.Backbone.from_module(nn.Sequential(nn.Identity(), model), no_change)
+    x = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert torch.equal(
+            backbone.features(x), model.forward_head(model.forward_features(x), True)
+        )
+    assert backbone.num_features == 768
 
 
 @needs_timm
