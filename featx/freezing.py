@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from featx.errors import FeatxError, close_matches
-from featx.heads import find_heads, head_name
-from featx.stages import Stage, stages
+from featx.heads import find_heads
+from featx.stages import Stage, stage_names, stages
 
 __all__ = [
     "FreezeReport",
@@ -45,8 +45,9 @@ def freeze(model: nn.Module, except_: Iterable[str] = ("head",)) -> nn.Module:
     model
         Any module, changed in place.
     except_
-        Names of parts to leave as they are. ``"head"`` stands for the classification head of
-        whatever architecture this is. Pass ``()`` to freeze everything.
+        Names of parts to leave as they are. ``"head"`` is the part of that name; in a model without
+        one, and in timm's, it stands for the classification head of whatever architecture this is.
+        Pass ``()`` to freeze everything.
 
     Returns
     -------
@@ -67,6 +68,13 @@ def freeze(model: nn.Module, except_: Iterable[str] = ("head",)) -> nn.Module:
     kept part, such as ``F.dropout(x, training=self.training)`` right before the head, follows
     ``model.train()``.
 
+    Where `featx.heads.find_heads` looks for the head, it is one layer: the one that gives the class
+    scores. Name a head of several layers by its stage: ``except_=["fc"]``.
+
+    Call it again after anything that swaps modules, such as ``convert_sync_batchnorm``, and after
+    ``model.train()`` where the model's own ``train`` writes ``training`` into the modules inside it:
+    both make modules that are not pinned. `freeze_report` shows them.
+
     Examples
     --------
     >>> from torchvision.models import resnet18
@@ -77,16 +85,16 @@ def freeze(model: nn.Module, except_: Iterable[str] = ("head",)) -> nn.Module:
     False
     """
     wanted = [except_] if isinstance(except_, str) else list(except_)
-    if not find_heads(model):  # the head was removed: all that is left is backbone
+    if not _head(model):  # the head was removed: all that is left is backbone
         wanted = [name for name in wanted if name != "head"]
     kept = [part for name in wanted for part in _resolve(model, name)]
-    for name, module in model.named_modules():
-        if _touches(name, kept):  # a kept part, or a container on the way to one
-            frozen_here = [] if _inside(name, kept) else list(module.parameters(recurse=False))
-        else:
+    left = {module for part in kept for module in part.modules()}
+    for module in model.modules():
+        if module in left:
+            continue
+        if not _contains(module, kept):
             _pin(module)
-            frozen_here = list(module.parameters(recurse=False))
-        for parameter in frozen_here:
+        for parameter in module.parameters(recurse=False):
             parameter.requires_grad = False
             parameter.grad = None
     return model
@@ -106,7 +114,8 @@ def unfreeze(model: nn.Module, *names: str) -> nn.Module:
     -------
     torch.nn.Module
         The same model, for chaining. Each module takes the mode that ``train()`` or ``eval()`` last
-        asked of it, as if it had never been frozen.
+        asked of it. Where a module has a ``train`` method of its own, which does more, that runs at
+        the next ``model.train()``.
 
     Raises
     ------
@@ -125,12 +134,13 @@ def unfreeze(model: nn.Module, *names: str) -> nn.Module:
     >>> sorted({name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad})
     ['fc', 'layer4']
     """
-    parts = [part for name in names for part in _resolve(model, name)] if names else [""]
-    for name, module in model.named_modules():
-        if _touches(name, parts):
+    parts = [part for name in names for part in _resolve(model, name)] if names else [model]
+    inside = {module for part in parts for module in part.modules()}
+    for module in model.modules():
+        if module in inside or _contains(module, parts):
             _unpin(module)
-    for name in parts:
-        for parameter in model.get_submodule(name).parameters():
+    for part in parts:
+        for parameter in part.parameters():
             if parameter.is_floating_point() or parameter.is_complex():  # others have no gradient
                 parameter.requires_grad = True
     return model
@@ -151,8 +161,9 @@ def assert_frozen(model: nn.Module) -> Iterator[None]:
     Raises
     ------
     FeatxError
-        At the start, when nothing is frozen; at the end, when a frozen parameter or buffer is not
-        bit-identical to what it was. The message names what moved.
+        At the start, when nothing is frozen, or a parameter has no size yet (a lazy module's); at the
+        end, when a frozen parameter or buffer is not bit-identical to what it was. The message names
+        what moved, and why. An exception of the block's own passes through.
 
     Examples
     --------
@@ -165,26 +176,57 @@ def assert_frozen(model: nn.Module) -> Iterator[None]:
         ...
     featx.errors.FeatxError: 60 frozen tensors moved, bn1.running_mean first: ...
     """
-    before = {name: tensor.detach().clone() for name, tensor in _frozen_tensors(model)}
-    if not before:
+    _check_sizes(model)
+    frozen = dict(_frozen_tensors(model))
+    if not frozen:
         raise FeatxError(
             f"Expected a model with frozen parts, got a {type(model).__name__} where every "
             "parameter requires gradients. Call featx.freeze(model) first."
         )
+    # A tensor on the meta device has no numbers that could move.
+    before = {name: t.detach().clone() for name, t in frozen.items() if not t.is_meta}
     yield
     after = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     moved = [name for name, old in before.items() if not _same_bits(old, after.get(name))]
     if moved:
-        buffers = dict(model.named_buffers())
-        cause = (
-            "BatchNorm updates its running statistics in train() mode, whatever requires_grad says"
-            if moved[0] in buffers
-            else "an optimizer with stale gradients, or code that writes to it, has changed it"
-        )
         raise FeatxError(
             f"{len(moved)} frozen tensor{'s' if len(moved) > 1 else ''} moved, {moved[0]} first: "
-            f"{cause}. featx.freeze(model) pins both."
+            f"{_why_moved(model, moved, before[moved[0]])}"
         )
+
+
+def _why_moved(model: nn.Module, moved: list[str], old: torch.Tensor) -> str:
+    """Say what changed the first of the `moved` tensors, `old` before, and what to do about it."""
+    name = moved[0]
+    path, _, own_name = name.rpartition(".")
+    owner = dict(model.named_modules()).get(path)
+    new = None if owner is None else getattr(owner, own_name, None)
+    if not isinstance(new, torch.Tensor):
+        return "the model does not have it any more. Change the model before this block."
+    for what in ("dtype", "shape", "layout", *(["device"] if new.is_meta else [])):
+        was, now = (_written(getattr(tensor, what)) for tensor in (old, new))
+        if was != now:
+            return f"its {what} was {was} and is {now}. Convert the model before this block."
+    if isinstance(new, nn.Parameter):
+        return (
+            "an optimizer with stale gradients, or code that writes to it, has changed it. "
+            "featx.freeze(model) drops stale gradients."
+        )
+    # The count shows a pass in train mode also where the mode is back at eval by now.
+    counted = f"{path}.num_batches_tracked".lstrip(".") in moved
+    if owner is not None and _drifts(owner) and (owner.training or counted):
+        return (
+            "BatchNorm updates its running statistics in train() mode, whatever requires_grad says. "
+            "featx.freeze(model) pins them."
+        )
+    return (
+        f"code that writes to it has changed it, perhaps the forward of {path or 'the model'} itself "
+        f"({type(owner).__name__}). No mode stops that: take the write out, or train that part."
+    )
+
+
+def _written(value: Any) -> str:
+    return str(tuple(value) if isinstance(value, torch.Size) else value).removeprefix("torch.")
 
 
 @dataclass(frozen=True)
@@ -294,6 +336,11 @@ def freeze_report(model: nn.Module, optimizer: torch.optim.Optimizer | None = No
     FreezeReport
         ``.rows``, ``.warnings`` and ``.text``.
 
+    Raises
+    ------
+    FeatxError
+        When a parameter has no size yet (a lazy module's).
+
     Notes
     -----
     An optimizer skips a parameter whose ``grad`` is None, so to hold a frozen one does no harm by
@@ -314,12 +361,22 @@ def freeze_report(model: nn.Module, optimizer: torch.optim.Optimizer | None = No
     layer4   8,393,728          0  pinned     no
     fc         513,000    513,000  -          yes
     """
+    _check_sizes(model)
     held = None if optimizer is None else _held(optimizer)
     rows = [_row(model, stage, held) for stage in stages(model)]
-    warnings = [*_mistaken_flags(model), *_live_modules(model)]
+    warnings = [*_nothing_to_train(model), *_mistaken_flags(model), *_live_modules(model)]
     if held is not None:
         warnings = [*_optimizer_warnings(model, held), *warnings]
     return FreezeReport(rows, warnings)
+
+
+def _nothing_to_train(model: nn.Module) -> Iterator[str]:
+    parameters = list(model.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        yield (
+            "nothing is trainable, so training changes nothing. To train a part, name it: "
+            'featx.unfreeze(model, "head"), or a stage in place of "head".'
+        )
 
 
 def _held(optimizer: torch.optim.Optimizer) -> set[int]:
@@ -346,7 +403,8 @@ def _drifts(module: nn.Module) -> bool:
 
 
 def _batchnorm_state(module: nn.Module) -> str:
-    return "pinned" if _is_pinned(module) else "train" if module.training else "eval"
+    # A module can be pinned and in train mode: code that writes `training` goes past train().
+    return "train" if module.training else "pinned" if _is_pinned(module) else "eval"
 
 
 def _optimizer_warnings(model: nn.Module, held: set[int]) -> Iterator[str]:
@@ -357,30 +415,39 @@ def _optimizer_warnings(model: nn.Module, held: set[int]) -> Iterator[str]:
     strangers = len(held - {id(p) for p in named.values()})
     if stale:
         yield (
-            f"the optimizer holds {_count(stale, 'frozen parameter')} with a stale gradient: the next "
+            f"this optimizer holds {_count(stale, 'frozen parameter')} with a stale gradient: the next "
             "step() moves it. featx.freeze(model) drops stale gradients."
         )
     elif frozen:
         yield (
-            f"the optimizer holds {_count(frozen, 'frozen parameter')}. It skips what has no "
+            f"this optimizer holds {_count(frozen, 'frozen parameter')}. It skips what has no "
             "gradient, but a stale one lets momentum and weight decay move it. Make the optimizer of "
             "featx.param_groups(model), which leaves frozen parameters out."
         )
     if missed:
-        old = f" It holds {strangers} that the model does not have." if strangers else ""
+        advice = (
+            f"It holds {strangers} that the model does not have: make it after the head is replaced."
+            if strangers
+            else "Make a new optimizer of featx.param_groups(model)."
+        )
         yield (
-            f"the optimizer does not hold {_count(missed, 'trainable parameter')}: it will not "
-            f"learn.{old} Make the optimizer after the head is replaced."
+            f"this optimizer does not hold {_count(missed, 'trainable parameter')}: it will not change "
+            f"{'it' if len(missed) == 1 else 'them'}. {advice}"
         )
 
 
 def _mistaken_flags(model: nn.Module) -> Iterator[str]:
     for name, module in model.named_modules():
         if "requires_grad" in vars(module):
+            if module.requires_grad:
+                part = f'(model, "{name}")' if name else "(model)"
+                advice = f"Say featx.unfreeze{part}."
+            else:
+                part = name or "model"
+                advice = f"Say {part}.requires_grad_(False), or featx.freeze(model)."
             yield (
                 f"{name or 'the model'}.requires_grad = {module.requires_grad} was set on a module, "
-                f"where it does nothing. Say {name or 'model'}.requires_grad_(False), or "
-                "featx.freeze(model)."
+                f"where it does nothing. {advice}"
             )
 
 
@@ -391,9 +458,15 @@ def _live_modules(model: nn.Module) -> Iterator[str]:
     in_eval = [path for path, m in norms if not m.training and not _is_pinned(m)]
     random = [path for path, module in frozen if module.training and _is_random(module)]
     if in_train:
+        overridden = any(_is_pinned(module) and module.training for _, module in norms)
+        advice = (
+            "This model's own code sets the modes: call featx.freeze(model) after each model.train()."
+            if overridden
+            else "featx.freeze(model) pins them."
+        )
         yield (
             f"{_count(in_train, 'frozen BatchNorm')} in train mode: the next forward pass changes its "
-            "running statistics. featx.freeze(model) pins them."
+            f"running statistics. {advice}"
         )
     if in_eval:
         yield (
@@ -402,15 +475,27 @@ def _live_modules(model: nn.Module) -> Iterator[str]:
         )
     if random:
         yield (
-            f"{_count(random, 'live dropout')} in a frozen part: its features change from pass to "
-            "pass. featx.freeze(model) pins it."
+            f"{_count(random, 'live random layer')}, such as dropout, in a frozen part: its features "
+            "change from pass to pass. featx.freeze(model) pins it."
         )
 
 
-def _is_random(module: Any) -> bool:
-    """Say whether `module` drops at random: Dropout, StochasticDepth, DropPath, attention."""
-    rates = [vars(module).get(name) for name in ("p", "drop_prob", "dropout")]
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+# What libraries call the rate: PyTorch p and dropout, torchvision p and drop_rate (DenseNet), timm
+# prob and drop_prob.
+_RATES = ("p", "prob", "drop_prob", "dropout", "drop_rate")
+
+
+def _is_random(module: nn.Module) -> bool:
+    """Say whether `module` draws at random in train mode, as Dropout and attention do.
+
+    Such a module holds its rate. A number above 1 is none: the p of a generalised mean is a power.
+    """
+    rates = [vars(module).get(name) for name in _RATES]
+    return isinstance(module, nn.RReLU) or any(_is_rate(rate) for rate in rates)
+
+
+def _is_rate(value: Any) -> bool:
+    return _is_number(value) and 0 < value <= 1
 
 
 def _count(names: list[str], what: str) -> str:
@@ -436,13 +521,15 @@ def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list
     Returns
     -------
     list of dict
-        ``{"name", "params", "lr"}``, from stem to head: the argument of any `torch.optim` optimizer.
+        ``{"name", "params", "lr"}``, in the order of the stages and the head last, wherever the
+        model registers it: the argument of any `torch.optim` optimizer.
         Frozen parameters are left out; a shared one is in the first stage that has it.
 
     Raises
     ------
     FeatxError
-        When `lr` or `decay` is out of range, or nothing is trainable.
+        When `lr` or `decay` is out of range, nothing is trainable, or a parameter has no size yet (a
+        lazy module's).
 
     Examples
     --------
@@ -457,7 +544,8 @@ def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list
         raise FeatxError(f"Expected lr to be a number above 0, got {lr!r}. Try 0.001.")
     if not _is_number(decay) or not 0 < decay <= 1:
         raise FeatxError(f"Expected decay to be above 0 and at most 1, got {decay!r}. Try 0.5.")
-    parts = stages(model)
+    _check_sizes(model)
+    parts = sorted(stages(model), key=lambda stage: stage.is_head)
     body = [stage for stage in parts if not stage.is_head]
     head_start = 1 if len(body) < len(parts) else 0  # without a head the last stage is the fastest
     distance = {stage.name: len(body) - 1 - i + head_start for i, stage in enumerate(body)}
@@ -475,43 +563,60 @@ def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list
     return groups
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
 
 
-def _resolve(model: nn.Module, name: str) -> list[str]:
-    """Return the full names of a part of `model`; ``"head"`` finds the heads of any architecture."""
-    known = dict(model.named_modules())
-    heads = find_heads(model) if name == "head" else []
-    if heads or (name and name in known):
-        return heads or [name]
+def _resolve(model: nn.Module, name: str) -> list[nn.Module]:
+    """Return the parts of `model` that `name` stands for, at least one."""
+    known = dict(model.named_modules(remove_duplicate=False))
+    names = _head(model) if name == "head" else []
+    if not names and name and name in known:
+        names = [name]
+    if names:
+        return [known[name] for name in names]
+    kind = type(model).__name__
     if name == "head":
-        head_name(model)  # says that there is none
+        raise FeatxError(
+            f"Expected a model that has its head, got a {kind} without one. Load it again, or name "
+            f"a stage: {', '.join(stage_names(model)) or 'there is none'}."
+        )
     raise FeatxError(
-        f"Expected the name of a part of this {type(model).__name__}, got {name!r}. "
+        f"Expected the name of a part of this {kind}, got {name!r}. "
         f"{close_matches(name, [part for part in known if part])}"
     )
 
 
-def _inside(name: str, parts: list[str]) -> bool:
-    return any(name == part or part == "" or name.startswith(f"{part}.") for part in parts)
+def _head(model: nn.Module) -> list[str]:
+    """Return the names that "head" stands for; none, when the model has no head (any more).
+
+    A model that answers ``get_classifier()`` knows best: timm's ConvNeXt has a part named head, in
+    which the classifier comes behind a normalisation that belongs to the backbone.
+    """
+    part = dict(model.named_modules(remove_duplicate=False)).get("head")
+    own = part is not None and any(True for _ in part.parameters())
+    asked = callable(getattr(model, "get_classifier", None))
+    return ["head"] if own and not asked else find_heads(model)
 
 
-def _touches(name: str, parts: list[str]) -> bool:
-    """Say whether `name` is in one of `parts`, or contains one of them."""
-    return _inside(name, parts) or any(_inside(part, [name]) for part in parts)
+def _contains(module: nn.Module, parts: list[nn.Module]) -> bool:
+    """Say whether one of `parts` is in `module`, under whatever name."""
+    inside = set(module.modules())
+    return any(part in inside for part in parts)
 
 
 def _pin(module: nn.Module) -> None:
     if _is_pinned(module):
-        return
-    asked = {"training": module.training}
+        # Code that writes `training`, past train(), has asked for that mode as well.
+        vars(module)["train"].args[1]["training"] |= module.training
+    else:
+        asked = {"training": module.training}
+        # An instance attribute shadows the method that `model.train()` calls on each child. Unlike a
+        # subclass or a closure, a partial of a plain function survives deepcopy and torch.save.
+        module.train = partial(_stay_in_eval, module, asked)  # pyright: ignore[reportAttributeAccessIssue]
     module.training = (
         False  # not eval(): what is inside is pinned by itself, and notes its own mode
     )
-    # An instance attribute shadows the method that `model.train()` calls on each child. Unlike a
-    # subclass or a closure, a partial of a plain function survives deepcopy and torch.save.
-    module.train = partial(_stay_in_eval, module, asked)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _unpin(module: nn.Module) -> None:
@@ -555,7 +660,29 @@ def _frozen_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _same_bits(old: torch.Tensor, new: torch.Tensor | None) -> bool:
-    if new is None or new.shape != old.shape or new.dtype != old.dtype:
+    if new is None or (new.shape, new.dtype, new.layout) != (old.shape, old.dtype, old.layout):
         return False
-    as_bytes = [t.detach().to(old.device).reshape(-1).view(torch.uint8) for t in (old, new)]
-    return torch.equal(*as_bytes)
+    return not new.is_meta and torch.equal(_bits(old), _bits(new.to(old.device)))
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the bytes of `tensor`: -0.0 is another number than 0.0, and NaN is as good as any."""
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
+    return tensor.reshape(-1).view(torch.uint8)
+
+
+def _check_sizes(model: nn.Module) -> None:
+    lazy = [
+        name
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+        if nn.parameter.is_lazy(tensor)
+    ]
+    if lazy:
+        raise FeatxError(
+            f"Expected a model whose parameters have a size, but {lazy[0]} gets its size from the "
+            "first batch. Run the model once before."
+        )

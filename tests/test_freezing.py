@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision import models
 
 import featx
@@ -157,6 +158,207 @@ def test_assert_frozen_wants_something_frozen_and_names_a_written_parameter():
         model.layer1[0].conv1.weight.data[0, 0, 0, 0] += 1e-7
 
 
+def test_what_moved_is_told_with_the_cause_that_is_true():
+    class Counts(nn.Linear):
+        def __init__(self):
+            super().__init__(4, 4)
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, x):
+            self.seen += 1
+            return super().forward(x)
+
+    def said(change, model=None):
+        model = freeze(small_resnet()) if model is None else model
+        with pytest.raises(featx.FeatxError) as caught, assert_frozen(model):
+            change(model)
+        return str(caught.value)
+
+    counting = freeze(nn.Sequential(Counts(), nn.Linear(4, 2))).train()
+    told = said(lambda m: m(torch.ones(2, 4)), counting)
+    assert "the forward of 0 itself (Counts)" in told
+    assert "BatchNorm" not in told
+    told = said(lambda m: m.bn1.running_mean.fill_(5))
+    assert "the forward of bn1 itself (BatchNorm2d)" in told, (
+        "it is pinned: no forward pass wrote it"
+    )
+    assert "its dtype was float32 and is float16. Convert" in said(lambda m: m.half())
+    assert "its device was cpu and is meta" in said(lambda m: m.to("meta"))
+    told = said(lambda m: setattr(m.conv1, "weight", nn.Parameter(torch.zeros(2, 3, 7, 7))))
+    assert "its shape was (64, 3, 7, 7) and is (2, 3, 7, 7)" in told
+    assert "does not have it any more" in said(lambda m: delattr(m, "layer1"))
+
+    by_hand = replace_head(small_resnet().requires_grad_(False), 3)
+    told = said(lambda m: (m.train()(IMAGES), m.eval()), by_hand)
+    assert "BatchNorm updates its running statistics" in told, (
+        "also when eval() came before the end"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR|torch.quantize_per_tensor:UserWarning")
+def test_tensors_of_every_kind_are_compared():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].register_buffer("sparse", torch.eye(2).to_sparse())
+    model[0].register_buffer("rows", torch.eye(2).to_sparse_csr())
+    model[0].register_buffer("far", torch.empty(2, device="meta"))
+    model[0].register_buffer("empty", torch.empty(0))
+    model[0].register_buffer("small", torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8))
+    freeze(model)
+    with assert_frozen(model):
+        model(torch.ones(1, 2))
+    with (
+        pytest.raises(featx.FeatxError, match=r"1 frozen tensor moved, 0\.sparse"),
+        assert_frozen(model),
+    ):
+        model[0].sparse.mul_(2)
+    with torch.device("meta"):
+        far = freeze(small_resnet())
+    with assert_frozen(far):  # without numbers, nothing can move
+        pass
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules:UserWarning")
+@pytest.mark.parametrize("module", [nn.LazyLinear(4), nn.LazyBatchNorm1d(affine=False)])
+def test_a_model_without_sizes_is_told_to_run_once(module):
+    model = freeze(nn.Sequential(nn.Flatten(), module))
+    for call in (freeze_report, param_groups, lambda m: assert_frozen(m).__enter__()):
+        with pytest.raises(featx.FeatxError, match=r"1\.\S+ gets its size from the first batch"):
+            call(model)
+
+
+def test_an_exception_in_the_block_comes_through():
+    model = freeze(small_resnet())
+
+    def block(model):
+        model.bn1.running_mean += 1
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"), assert_frozen(model):
+        block(model)
+
+
+# --- what is named ---------------------------------------------------------------------------------
+
+
+class Classifier(nn.Module):
+    """Some body, and any head in a part named head."""
+
+    def __init__(self, head: nn.Module):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1))
+        self.head = head
+
+    def forward(self, x):
+        return self.head(self.body(x).flatten(1))
+
+
+class Cosine(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.prototypes = nn.Parameter(torch.ones(4, 8))
+
+    def forward(self, x):
+        return x @ self.prototypes.T
+
+
+def trainable(model: nn.Module) -> set[str]:
+    return {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        (
+            lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)),
+            {f"head.{i}.{kind}" for i in (0, 2) for kind in ("weight", "bias")},
+        ),
+        (Cosine, {"head.prototypes"}),
+    ],
+)
+def test_a_part_named_head_is_the_head(head, names):
+    model = freeze(Classifier(head()))
+    assert trainable(model) == names
+    assert trainable(unfreeze(freeze(model, except_=()), "head")) == names
+    assert freeze_report(model).warnings == []
+
+
+def test_a_model_that_names_its_classifier_is_believed():
+    class Asked(Classifier):
+        def get_classifier(self):
+            return self.head[1]
+
+    model = Asked(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 4)))
+    assert trainable(freeze(model)) == {"head.1.weight", "head.1.bias"}
+    model.head[1] = nn.Identity()  # as timm removes it: the normalisation belongs to the backbone
+    assert not trainable(freeze(model))
+
+
+def test_a_head_of_several_layers_goes_by_its_name():
+    model = small_resnet()
+    model.fc = nn.Sequential(nn.Linear(512, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert {name.split(".")[0] for name in trainable(freeze(model, except_=["fc"]))} == {"fc"}
+    assert len(trainable(model)) == 4
+
+
+def test_asking_for_the_head_of_a_headless_model_lists_its_stages():
+    model = small_resnet()
+    remove_head(model)
+    with pytest.raises(featx.FeatxError, match=r"without one.* layer3, layer4"):
+        unfreeze(model, "head")
+
+
+@pytest.mark.parametrize("name", ["encoder", "decoder", "decoder.0"])
+def test_a_part_goes_by_each_of_its_names(name):
+    class Shares(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
+            self.decoder = nn.Sequential(self.encoder, nn.Conv2d(8, 8, 1))
+            self.fc = nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.fc(self.decoder(x).mean((2, 3)))
+
+    for change in (
+        lambda m: unfreeze(freeze(m, except_=()), name),
+        lambda m: freeze(m, except_=[name]),
+    ):
+        model = change(Shares()).train()
+        assert model.encoder[1].training
+        own = {"decoder.1.weight", "decoder.1.bias"} if name == "decoder" else set()
+        inside = {f"encoder.{i}.{kind}" for i in (0, 1) for kind in ("weight", "bias")}
+        assert trainable(model) == inside | own
+        assert not model.fc.training
+
+
+def test_a_layer_that_two_parts_share_does_not_thaw_what_is_around_it():
+    act = nn.Dropout(0.5)
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 4), act), nn.Sequential(act, nn.Linear(4, 2)))
+    freeze(model, except_=["1"]).train()
+    assert act.training
+    assert not model[0].training
+
+
+def test_a_model_that_sets_modes_itself_is_reported_and_can_be_frozen_again():
+    class Bare(Classifier):
+        def train(self, mode=True):
+            for module in self.modules():
+                module.training = mode
+            return self
+
+    model = freeze(Bare(nn.Linear(8, 4))).train()
+    report = freeze_report(model)
+    assert "train" in {row.batchnorm for row in report.rows}
+    assert "pinned" not in report.text.partition("warning")[0]
+    assert "call featx.freeze(model) after each model.train()" in report.warnings[0]
+    freeze(model)
+    assert not model.body[1].training
+    assert freeze_report(model).warnings == []
+    with assert_frozen(model):
+        model(IMAGES)
+    assert unfreeze(model).body[1].training, "the mode last asked for"
+
+
 # --- through everything that training does ---------------------------------------------------------
 
 FAMILIES = {
@@ -200,6 +402,68 @@ def test_each_family_stays_still_in_mixed_precision_with_all_parameters_in_the_o
     assert moved(model, before) == {f"{head}.weight", f"{head}.bias"}
     model.train()
     assert torch.equal(model(IMAGES), model(IMAGES))  # nothing random is left
+
+
+class Various(nn.Module):
+    """Layers that write into themselves in train mode, each in its own way."""
+
+    def __init__(self):
+        super().__init__()
+        self.spectral = nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 8, 3))
+        self.mean = nn.BatchNorm2d(8, momentum=None)
+        self.instance = nn.InstanceNorm2d(8, affine=True, track_running_stats=True)
+        self.plain = nn.BatchNorm2d(8, affine=False)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x):
+        x = self.plain(self.instance(self.mean(self.spectral(x))))
+        return self.drop(x.mean((2, 3)))
+
+
+def test_layers_that_write_into_themselves_stay_still():
+    model = nn.Sequential(Various(), nn.Linear(8, 3))
+    train(model, torch.optim.SGD(model.parameters(), lr=0.1), steps=1)
+    before = snapshot(model)
+    train(model, torch.optim.SGD(model[1].parameters(), lr=0.1), steps=1)
+    written = {"_u", "instance.running_mean", "mean.running_mean", "plain.running_mean"}
+    for end in written:
+        assert any(name.endswith(end) for name in moved(model, before)), "left alone, it moves"
+    freeze(model)
+    before = snapshot(model)
+    with assert_frozen(model):
+        train(model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1))
+    assert moved(model, before) == {"1.weight", "1.bias"}
+
+
+def test_a_freeze_holds_under_compile_before_and_after():
+    for early in (True, False):
+        body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1))
+        model = nn.Sequential(body, nn.Flatten(), nn.Linear(8, 3)).train()
+        if early:
+            freeze(model)
+        compiled = torch.compile(model, backend="eager")
+        compiled(IMAGES)
+        freeze(compiled)
+        compiled.train()
+        before = snapshot(model)
+        with assert_frozen(compiled):
+            train(compiled, torch.optim.SGD(compiled.parameters(), lr=0.1))
+        assert moved(model, before) == {"2.weight", "2.bias"}
+        unfreeze(compiled).train()
+        compiled(IMAGES)
+        assert len(moved(model, before)) > 2
+
+
+def test_an_average_of_a_frozen_model_is_frozen_too():
+    model = freeze(small_resnet())
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    before = snapshot(average.module)
+    with assert_frozen(model), assert_frozen(average):
+        for _ in range(2):
+            train(model, optimizer, steps=1)
+            average.update_parameters(model)
+    assert moved(average.module, before) == {"fc.weight", "fc.bias"}
 
 
 def test_a_state_dict_round_trip_changes_neither_its_keys_nor_the_freeze():
@@ -259,8 +523,9 @@ def test_a_proper_freeze_has_a_report_without_warnings():
         ),
         (
             lambda m: setattr(m, "maxpool", nn.Dropout(0.5).train()) or m.requires_grad_(False),
-            "1 live dropout",
+            r"1 live random layer \(maxpool first\), such as dropout",
         ),
+        (lambda m: m.requires_grad_(False), "nothing is trainable"),
     ],
 )
 def test_the_report_warns_of_what_only_looks_frozen(make, warning):
@@ -269,6 +534,52 @@ def test_the_report_warns_of_what_only_looks_frozen(make, warning):
     text = freeze_report(model).text
     assert re.search(f"warning: .*{warning}", text)
     assert freeze_report(freeze(small_resnet())).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "live"),
+    [
+        (nn.Dropout(1), True),
+        (nn.RReLU(), True),
+        (models.DenseNet(4, (1,), 4, drop_rate=0.5).features.denseblock1, True),
+        (type("PatchDropout", (nn.Identity,), {})(), True),  # timm's: its rate is called prob
+        (nn.Dropout(0), False),
+        (type("GeM", (nn.Identity,), {})(), False),  # a generalised mean: p is a power
+    ],
+)
+def test_the_report_finds_what_is_random_and_only_that(layer, live):
+    if type(layer).__name__ == "PatchDropout":
+        layer.prob = 0.5
+    if type(layer).__name__ == "GeM":
+        layer.p = 3.0
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 3), layer), nn.Linear(8, 2)).train()
+    model[0].requires_grad_(False)
+    assert bool(re.search("live random layer", freeze_report(model).text)) == live
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "advice"),
+    [
+        ("layer4", True, 'featx.unfreeze(model, "layer4")'),
+        ("", True, "featx.unfreeze(model)."),
+        ("layer4", False, "layer4.requires_grad_(False), or featx.freeze(model)"),
+        ("", False, "model.requires_grad_(False), or featx.freeze(model)"),
+    ],
+)
+def test_the_advice_on_a_mistaken_flag_does_what_was_meant(part, value, advice):
+    model = freeze(small_resnet())
+    model.get_submodule(part).requires_grad = value
+    (warning,) = freeze_report(model).warnings
+    assert f"Say {advice}" in warning
+
+
+def test_after_an_unfreeze_the_advice_is_a_new_optimizer():
+    model = freeze(small_resnet())
+    optimizer = torch.optim.SGD(param_groups(model))
+    (warning,) = freeze_report(unfreeze(model, "layer4"), optimizer).warnings
+    assert "this optimizer does not hold" in warning
+    assert "Make a new optimizer of featx.param_groups(model)" in warning
+    assert "head" not in warning
 
 
 def test_the_report_compares_the_optimizer_with_the_model():
@@ -286,7 +597,7 @@ def test_the_report_compares_the_optimizer_with_the_model():
     replace_head(model, 3)
     text = freeze_report(model, optimizer).text
     assert "does not hold 2 trainable parameters (fc.weight first)" in text
-    assert "It holds 2 that the model does not have." in text
+    assert "It holds 2 that the model does not have: make it after the head" in text
     assert "part" in freeze_report(unfreeze(model), torch.optim.SGD([model.fc.weight])).text
 
 
@@ -324,6 +635,22 @@ def test_each_trainable_parameter_is_in_exactly_one_group(frozen, lr, decay, tie
     for group in groups:
         assert group["lr"] == pytest.approx(lr * decay ** distance[group["name"]])
     torch.optim.AdamW(groups)
+
+
+def test_a_head_that_is_registered_first_comes_last():
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(8, 4)
+            self.stem, self.body = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3)
+
+        def forward(self, x):
+            return self.head(self.body(self.stem(x)).mean((2, 3)))
+
+    model = First()
+    model.get_classifier = lambda: model.head  # whatever the rule that finds it
+    groups = [(group["name"], group["lr"]) for group in param_groups(model, 1.0)]
+    assert groups == [("stem", 0.25), ("body", 0.5), ("head", 1.0)]
 
 
 def test_without_a_head_the_last_stage_learns_fastest():
