@@ -88,6 +88,11 @@ def extract(
     from featx.extraction import extract as run
     from featx.processes import join_group
 
+    if out.resolve().is_relative_to(images.resolve()):
+        raise FeatxError(
+            f"Expected a folder outside of {images} for the features, got {out}. What is in there counts as "
+            "images."
+        )
     is_first = join_group().is_first  # under torchrun one speaks and writes for all
     try:
         features = run(
@@ -109,15 +114,15 @@ def extract(
         raise typer.Exit(130) from None
     if not is_first:
         return
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)  # [ ] in a path are its own
     console.print(f"{out / 'X.npy'}: features {features.X.shape} of {features.meta['backbone']}")
     if features.class_names and features.y is not None:
         counts = [f"{c} {sum(features.y == i)}" for i, c in enumerate(features.class_names)]
-        console.print(f"{len(counts)} classes: {', '.join(counts)}", markup=False)
+        console.print(f"{len(counts)} classes: {', '.join(counts)}")
     if features.skipped:
         console.print(f"{len(features.skipped)} skipped, all named in {out / 'meta.json'}:")
         for file in features.skipped[:10]:
-            console.print(f"  {file.path}: {file.reason}", markup=False)
+            console.print(f"  {file.path}: {file.reason}")
     console.print(str(features.plan))
     if features.y is not None:
         console.print(f"Next: featx probe {out}")

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
+from importlib import import_module
+from itertools import chain
+from numbers import Integral
 from pathlib import Path
+from types import CodeType, NoneType
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
+import torchvision
 from torch import nn
 
 from featx import __version__
 from featx.backbones import Backbone
 from featx.datasets import SkippedFile
-from featx.errors import FeatxError
+from featx.errors import FeatxError, first_line
 from featx.features import Features, Plan, load_features
 from featx.layers import LayerReader
 from featx.processes import Group, join_group
@@ -64,11 +70,12 @@ def extract(
     data
         A folder of images (one sub-folder a class, or flat); a list of image files; a torch `Dataset` or
         `DataLoader` of images or of ``(image, label)``; a list of Pillow images; or an array or tensor of
-        images ``(N, H, W)`` or ``(N, C, H, W)``: uint8 0-255 or float 0-1, **not** preprocessed.
+        images ``(N, H, W)`` or ``(N, C, H, W)``: uint8 0-255 or float 0-1, **not** preprocessed. One
+        colour image alone is ``x[None]``.
     layers
         Names of layers to read, as ``model.named_modules()`` has them; `featx.trace_shapes` shows them.
-        ``"features"``, the default, is what the head takes in. Feature maps are averaged over their
-        places.
+        ``"features"``, the default, is what the head takes in. (Where a module has that very name, as in
+        VGG, name the last layer in it.) Feature maps are averaged over their places.
     pooling
         How the tokens of a ViT become one row: ``"cls"`` takes the class token, ``"mean"`` the mean of the
         others. Must be named for layers that return tokens. Without `layers` it is applied to the last
@@ -121,9 +128,9 @@ def extract(
             "model does not say which preprocessing its weights need: wrap it with "
             "featx.Backbone.from_module(model, preprocess)."
         )
-    _check_options(batch_size, precision, on_error)
+    _check_options(batch_size, precision, on_error, cache_dir)
     group = Group() if cache_dir is None else join_group()
-    target = _device(device, group)
+    target = _device(device)
     reader = LayerReader(backbone, layers, pooling)
     prepare = partial(
         prepare_images, preprocess=backbone.preprocess, in_channels=backbone.in_channels
@@ -134,7 +141,7 @@ def extract(
     plan = Plan(
         str(target),
         "float32" if precision == "auto" else precision,
-        int(batch_size),
+        source.batch_size or int(batch_size),
         source.workers(num_workers, prepare),
     )
     job = _Job(
@@ -193,7 +200,7 @@ class _Job:
             try:
                 with lower:
                     outputs = self.reader(x)
-            except (RuntimeError, AssertionError, ValueError, IndexError, TypeError) as error:
+            except Exception as error:  # a model of the user's own may raise anything
                 raise self._explained(error, x) from error
             rows = {layer: out.float().cpu().numpy() for layer, out in outputs.items()}
         for layer, values in rows.items():
@@ -222,7 +229,10 @@ class _Job:
             trace_shapes(self.backbone.model, x[:1])  # names the layer
         except FeatxError as named:
             return named
-        return error
+        return FeatxError(
+            f"Expected {self.backbone.name} to compute features of {tuple(x.shape)}, but it raised "
+            f"{type(error).__name__}: {first_line(error)}. Try backbone.features(x) on its own."
+        )
 
     def run(
         self, chunks: Sequence[Sequence[int]], total: int | None, *, digests: bool = False
@@ -271,7 +281,7 @@ def _to_memory(job: _Job) -> _Found:
     parts: dict[str, list[np.ndarray]] = {name: [] for name in job.reader.names}
     whole: dict[str, np.ndarray] = {}
     rows: list[int] = []
-    labels: list = []
+    labels: dict[int, Any] = dict(enumerate(job.source.labels or []))
     broken: dict[int, str] = {}
     for batch, features in job.run(_chunks(count or 0, job.plan.batch_size), count):
         broken |= batch.broken
@@ -285,16 +295,14 @@ def _to_memory(job: _Job) -> _Found:
                 whole[layer] = np.empty((count, values.shape[1]), np.float32)
             whole[layer][len(rows) : len(rows) + len(values)] = values
         rows += batch.rows.tolist()
-        labels += batch.labels
+        labels |= batch.labels
     _check_any(job, len(rows), broken)
     arrays = (
         {layer: np.concatenate(values) for layer, values in parts.items()}
         if count is None
         else {layer: whole[layer][: len(rows)] for layer in job.reader.names}
     )
-    if job.source.labels is not None:
-        labels = [job.source.labels[row] for row in rows]
-    return _Found(arrays, _labels(labels, len(rows)), rows, broken)
+    return _Found(arrays, _labels(labels, rows), rows, broken)
 
 
 # --- with one -------------------------------------------------------------------------------------
@@ -305,13 +313,15 @@ def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
         lambda: job.source.scan(num_workers=job.plan.num_workers, show=job.show)
     )
     _check_any(job, len(scan.digests) - len(scan.broken), scan.broken)
-    canary, widths, behaviour = _canary(job)
-    key = {**_description(job), "behaviour": behaviour}
-    recipe = group.from_first(lambda: Recipe(cache_dir, job.backbone.name, key, canary))
+    canary, key = _canary(job, scan)
+    widths = {layer: len(row) for layer, row in canary.items()}
+    tolerance = 0.001 if job.plan.precision == "float32" else 0.02
+    recipe = group.from_first(lambda: Recipe(cache_dir, job.backbone.name, key, canary, tolerance))
     left_behind: list[View] = []
+    unreadable = dict(scan.broken)  # and what this machine cannot read, now
     while True:
         known = group.from_first(recipe.broken)
-        broken = dict(scan.broken)
+        broken = dict(unreadable)
         for row, digest in enumerate(map(bytes, scan.digests)):
             if row not in broken and digest in known:
                 broken[row] = known[digest]
@@ -321,26 +331,22 @@ def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
         view = recipe.view(scan.digests[rows], widths)
         if group.from_first(lambda view=view: _is_complete(view)):
             break
-        with view.locked() if group.is_first else nullcontext():
+        with ExitStack() as lock:
+            group.from_first(lambda view=view, lock=lock: _lock(view, lock))
             if group.from_first(lambda known=known: recipe.broken() != known):
                 continue  # another process has found out more in the meantime
             _fill(job, group, scan, rows, view)
-            if group.is_first:
-                view.verify()
-                if view.broken:
-                    recipe.add_broken(
-                        {bytes(view.digests[row]): why for row, why in view.broken.items()}
-                    )
-                    left_behind.append(view)
-            group.from_first(lambda: None)  # nobody goes on before the list is written
+            found = group.from_first(lambda view=view: _broken_rows(view, recipe))
+            unreadable |= {int(rows[row]): why for row, why in found.items()}
+            if found:
+                left_behind.append(view)
     if group.is_first:
         for old in left_behind:  # its rows are in the view without the broken images now
             old.remove()
-    labels = [scan.labels[row] for row in rows.tolist() if row in scan.labels]
     arrays = view.arrays()
     return _Found(
         {layer: arrays[layer] for layer in job.reader.names},
-        _labels(labels, len(rows)),
+        _labels(scan.labels, rows.tolist()),
         rows.tolist(),
         dict(sorted(broken.items())),
     )
@@ -349,6 +355,23 @@ def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
 def _is_complete(view: View) -> bool:
     view.verify()
     return view.complete
+
+
+def _lock(view: View, lock: ExitStack) -> None:
+    lock.enter_context(view.locked())
+
+
+def _broken_rows(view: View, recipe: Recipe) -> dict[int, str]:
+    """Return what turned out to be no image, and remember it where that will not change."""
+    view.verify()
+    for_ever = {
+        bytes(view.digests[row]): why
+        for row, why in view.broken.items()
+        if not why.startswith("too large")  # for this machine and its limits
+    }
+    if for_ever:
+        recipe.add_broken(for_ever)
+    return view.broken
 
 
 def _fill(job: _Job, group: Group, scan: Scan, rows: np.ndarray, view: View) -> None:
@@ -402,58 +425,100 @@ def _check_unchanged(job: _Job, scan: Scan, batch: Batch) -> None:
             )
 
 
-def _canary(job: _Job) -> tuple[dict[str, np.ndarray], dict[str, int], str]:
-    """Run one fixed image through: a row of features, their sizes, and what the preprocessing does.
+def _canary(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Run one fixed image through: layer -> features ``(D,)``, and everything they depend on.
 
-    The name of a function does not say what it does, so the preprocessing is known by what comes out. Two
-    sizes, so that resizing shows too.
+    The name of a function does not say what it does, so the preprocessing is known by its code and by what
+    it makes of two images of different sizes.
     """
+    sizes = [(224, 224), (96, 160)]
     try:
-        rows, seen = _run_noise(job, [(224, 224), (96, 160)])
-    except Exception:  # nothing resizes, and the model takes another size: that of the data
-        first = next(job.source.batches(_chunks(1, 1), job.prepare))
-        rows, seen = _run_noise(job, [tuple(first.images.shape[-2:])])
-    return rows, {layer: len(row) for layer, row in rows.items()}, seen
+        rows, seen = _run_noise(job, sizes)
+    except (
+        FeatxError
+    ):  # perhaps nothing resizes, and the model takes another size: that of the data
+        readable = [[row] for row in range(len(scan.digests)) if row not in scan.broken]
+        for batch in job.source.batches(readable, job.prepare):
+            if len(batch.rows):  # a file may turn out to be no image
+                sizes = [tuple(batch.images.shape[-2:])]
+                break
+        rows, seen = _run_noise(job, sizes)
+    return rows, {**_description(job), "preprocessing": seen}
 
 
 def _run_noise(job: _Job, sizes: list[tuple]) -> tuple[dict[str, np.ndarray], str]:
     generator = torch.Generator().manual_seed(0)
-    seen = hashlib.sha256()
+    seen = hashlib.sha256(repr(_code(job.backbone.preprocess)).encode())
     prepared = []
     for size in sizes:
         shape = (1, job.backbone.in_channels, *size)
         image = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         x = job.prepare(image)
         if not torch.equal(x, job.prepare(image)):
-            raise FeatxError(
-                "Expected preprocessing that gives the same each time, got random numbers in it. With "
-                "cache_dir one draw would be frozen for good: leave the random part out."
-            )
+            raise _random("preprocessing")
         seen.update(f"{x.dtype} {tuple(x.shape)}".encode())
-        seen.update(x.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        seen.update(x.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         prepared.append(x)
-    rows = {layer: values[0] for layer, values in job.compute(prepared[0], True).items()}
-    return rows, seen.hexdigest()[:16]
+    rows, again = (job.compute(prepared[0], True) for _ in range(2))
+    if any(not np.allclose(rows[layer], again[layer], rtol=1e-2) for layer in rows):
+        raise _random("a model")
+    return {layer: values[0] for layer, values in rows.items()}, seen.hexdigest()[:16]
+
+
+def _random(what: str) -> FeatxError:
+    return FeatxError(
+        f"Expected {what} that gives the same each time, got random numbers in it. With cache_dir one draw "
+        "would be frozen for good: leave the random part out."
+    )
+
+
+def _code(function: Any) -> Any:
+    """Return what a Python function does, as far as its own code says it: no names of files, no lines."""
+    code = getattr(function, "__code__", function)
+    if not isinstance(code, CodeType):
+        return None
+    constants = [_code(each) or repr(each) for each in code.co_consts]
+    return code.co_code.hex(), code.co_names, constants
+
+
+def _structure(model: nn.Module) -> str:
+    """Describe the modules: their classes, their plain attributes, and the code of those not from torch."""
+    lines = [repr(model)]
+    for name, module in model.named_modules():
+        plain = {
+            key: value
+            for key, value in vars(module).items()
+            if isinstance(value, (bool, int, float, str, tuple)) and key not in ("training", "name")
+        }
+        lines.append(f"{name} {type(module).__qualname__} {sorted(plain.items())}")
+    for kind in sorted({kind for m in model.modules() for kind in type(m).__mro__}, key=repr):
+        if kind.__module__.partition(".")[0] not in ("torch", "torchvision", "timm", "builtins"):
+            functions = {key: _code(value) for key, value in sorted(vars(kind).items())}
+            lines.append(f"{kind.__qualname__} {functions}")
+    # Functions print as their address, which is another one each time.
+    return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
 
 
 def _description(job: _Job) -> dict[str, Any]:
     """Say which features these are: everything that they depend on but the images."""
-    model = job.backbone.model
-    # Functions print as their address, which is another one each time.
-    structure = re.sub(r" at 0x[0-9a-f]+", "", repr(model))
-    packages = ["torch", "torchvision", "pillow", "numpy"]
-    if job.backbone.name.startswith("timm/"):
-        packages.append("timm")
     return {
         "backbone": job.backbone.name,
         "weights_id": job.backbone.weights_id,
-        "architecture": hashlib.sha256(structure.encode()).hexdigest()[:16],
+        "architecture": hashlib.sha256(_structure(job.backbone.model).encode()).hexdigest()[:16],
         "in_channels": job.backbone.in_channels,
         "layers": job.reader.names,
         "pooling": job.reader.pooling,
+        "pooled_from_map": job.reader.from_map,
         "precision": job.plan.precision,
-        "versions": {"featx": __version__} | {name: version(name) for name in packages},
+        "versions": _versions(job.backbone),
     }
+
+
+def _versions(backbone: Backbone) -> dict[str, str]:
+    packages = [torch, torchvision, PIL, np]
+    if backbone.name.startswith("timm/"):
+        packages.append(import_module("timm"))
+    return {"featx": __version__} | {each.__name__: each.__version__ for each in packages}
 
 
 # --- small things ---------------------------------------------------------------------------------
@@ -463,8 +528,26 @@ def _chunks(count: int, size: int) -> list[range]:
     return [range(i, min(i + size, count)) for i in range(0, count, size)]
 
 
-def _labels(labels: list, count: int) -> np.ndarray | None:
-    return np.asarray([np.asarray(label) for label in labels]) if len(labels) == count else None
+def _labels(labels: dict[int, Any], rows: list[int]) -> np.ndarray | None:
+    """Return the labels of the rows ``(N,)``; None where the data has none."""
+    if not labels:
+        return None
+    missing = next((row for row in rows if row not in labels), None)
+    if missing is not None:
+        raise FeatxError(
+            f"Expected a label for each image or for none, got none for image {missing}. Let the dataset "
+            "give (image, label) each time."
+        )
+    try:
+        y = np.asarray([np.asarray(labels[row]) for row in rows])
+    except ValueError:
+        y = np.empty(0, object)
+    if y.dtype.kind not in "biufU":
+        raise FeatxError(
+            "Expected labels that are numbers, names, or arrays of numbers of one shape, got "
+            f"{labels[rows[0]]!r} and the like. Let the dataset give (image, label)."
+        )
+    return y
 
 
 def _check_any(job: _Job, readable: int, broken: dict[int, str]) -> None:
@@ -479,9 +562,8 @@ def _check_any(job: _Job, readable: int, broken: dict[int, str]) -> None:
     )
 
 
-def _check_options(batch_size: Any, precision: Any, on_error: Any) -> None:
-    whole = isinstance(batch_size, int) and not isinstance(batch_size, bool) and batch_size > 0
-    if not whole and batch_size != "auto":
+def _check_options(batch_size: Any, precision: Any, on_error: Any, cache_dir: Any) -> None:
+    if batch_size != "auto" and not (_is_whole(batch_size) and batch_size > 0):
         raise FeatxError(
             f'Expected batch_size to be "auto" or a whole number from 1, got {batch_size!r}.'
         )
@@ -491,6 +573,14 @@ def _check_options(batch_size: Any, precision: Any, on_error: Any) -> None:
         )
     if on_error not in ("skip", "raise"):
         raise FeatxError(f'Expected on_error to be "skip" or "raise", got {on_error!r}.')
+    if not isinstance(cache_dir, (str, Path, NoneType)):
+        raise FeatxError(
+            f"Expected cache_dir to be the path of a folder or None, got {cache_dir!r}."
+        )
+
+
+def _is_whole(number: Any) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)  # NumPy's numbers too
 
 
 def _batch_size(prepare: Callable[[torch.Tensor], torch.Tensor], in_channels: int) -> int:
@@ -501,18 +591,21 @@ def _batch_size(prepare: Callable[[torch.Tensor], torch.Tensor], in_channels: in
     return 256 if height * width <= 64 * 64 else 32
 
 
-def _device(device: str | torch.device, group: Group) -> torch.device:
+def _device(device: str | torch.device) -> torch.device:
     if device == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        return torch.device("cuda", torch.cuda.current_device())  # under torchrun one for each
+        rank = os.environ.get(
+            "LOCAL_RANK", torch.cuda.current_device()
+        )  # under torchrun one for each
+        return torch.device("cuda", int(rank) % torch.cuda.device_count())
     try:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).item()  # "meta" is a device too, but holds no numbers
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
         raise FeatxError(
-            f'Expected a device that this machine has ("auto" picks one), got {device!r}: {reason}'
+            f"Expected a device that this machine has, got {device!r} ({first_line(error)[:80]}). Use "
+            'device="auto", which picks one, or "cpu".'
         ) from error
     return chosen
 
@@ -520,7 +613,7 @@ def _device(device: str | torch.device, group: Group) -> torch.device:
 @contextmanager
 def _in_use(model: nn.Module, target: torch.device) -> Iterator[None]:
     """Bring the model into eval mode on `target`, and back to where and how it was."""
-    home = next(model.parameters()).device
+    home = next(chain(model.parameters(), model.buffers()), torch.empty(0)).device
     modes = [(module, module.training) for module in model.modules()]
     try:
         model.to(target).eval()

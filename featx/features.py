@@ -15,7 +15,8 @@ import numpy as np
 
 from featx.datasets import SkippedFile
 from featx.errors import FeatxError
-from featx.store import file_name, replacing, write_atomically
+from featx.images import os_reason
+from featx.store import file_name, replacing, signed, unsigned, write_atomically
 
 __all__ = ["Features", "Plan", "load_features"]
 
@@ -139,6 +140,9 @@ class Features:
             if len(arrays) > 1:
                 (folder / "layers").mkdir(exist_ok=True)
             sums = {name: _save_array(folder / name, array) for name, array in arrays.items()}
+            for old in (folder / "layers").glob("*.npy"):  # of what was here before
+                if f"layers/{old.name}" not in arrays:
+                    old.unlink()
             index = self._index()
             write_atomically(folder / "index.csv", index)
             meta = {
@@ -153,7 +157,7 @@ class Features:
                 "sha256": {**sums, "index.csv": hashlib.sha256(index).hexdigest()},
             }
             # Last: what a crash leaves behind does not have the checksums of a whole.
-            write_atomically(folder / "meta.json", json.dumps(meta, indent=1).encode())
+            write_atomically(folder / "meta.json", signed(meta, indent=1))
         except OSError as error:
             raise FeatxError(
                 f"Expected a folder to write features to, got {folder}: {error.strerror or error}. Choose "
@@ -167,9 +171,9 @@ class Features:
         table.writerow(["row", "label", "class_name", "path"])
         for row in range(len(self)):
             label = "" if self.y is None else self.y[row].tolist()
-            named = self.class_names and isinstance(label, int) and label < len(self.class_names)
+            named = type(label) is int and 0 <= label < len(self.class_names)
             name = self.class_names[label] if named else ""  # pyright: ignore[reportArgumentType, reportCallIssue]
-            cell = json.dumps(label) if isinstance(label, list) else label
+            cell = label if isinstance(label, str) else json.dumps(label)
             table.writerow([row, cell, name, self.paths[row] if self.paths else ""])
         return text.getvalue().encode("utf-8", "surrogateescape")
 
@@ -203,20 +207,26 @@ def load_features(folder: str | Path) -> Features:
     """
     folder = Path(folder)
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
-        sums = meta["sha256"]
-        index = (folder / "index.csv").read_bytes()
-        damaged = [name for name, known in sums.items() if _sha256(folder / name) != known]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = (folder / "meta.json").read_bytes()
+    except FileNotFoundError as error:
+        raise _no_features(folder) from error
+    except OSError as error:
         raise FeatxError(
-            f"Expected a folder with features, got {folder}, where there are none. Make them with: "
-            f"featx extract IMAGES --out {folder}"
+            f"Expected features that can be read in {folder}, got: {os_reason(error)}. Ask their owner for "
+            "the permission, or extract again."
         ) from error
-    if damaged:
+    meta = unsigned(content)
+    if not meta and b'"sha256"' not in content:
+        raise _no_features(folder)
+    damaged = [
+        name for name, known in meta.get("sha256", {}).items() if _sum(folder / name) != known
+    ]
+    if damaged or not meta:
         raise FeatxError(
-            f"Expected {folder / damaged[0]} as it was saved, but its content has changed. Extract again; "
-            "what the cache holds is not computed twice."
+            f"Expected {folder / (damaged or ['meta.json'])[0]} as it was saved, but its content has "
+            "changed. Extract again; what the cache holds is not computed twice."
         )
+    index = (folder / "index.csv").read_bytes()
     rows = list(csv.reader(io.StringIO(index.decode("utf-8", "surrogateescape"))))[1:]
     labels = None
     if meta["labels"] is not None:
@@ -239,6 +249,20 @@ def load_features(folder: str | Path) -> Features:
         [SkippedFile(**each) for each in meta["skipped"]],
         meta={key: value for key, value in meta.items() if key not in _OF_THE_FILES},
     )
+
+
+def _no_features(folder: Path) -> FeatxError:
+    return FeatxError(
+        f"Expected a folder with features, got {folder}, where there are none. Make them with: "
+        f"featx extract IMAGES --out {folder}"
+    )
+
+
+def _sum(path: Path) -> str:
+    try:
+        return _sha256(path)
+    except OSError:
+        return ""
 
 
 # What `save` adds to `Features.meta`

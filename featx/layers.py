@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,6 +56,11 @@ class LayerReader:
         pooling: str | None = None,
     ) -> None:
         check_pooling(pooling)
+        if not isinstance(layers, (str, list, tuple, NoneType)):
+            raise FeatxError(
+                f"Expected layers to be a name, a list of names or None, got {layers!r}. featx.trace_shapes "
+                "shows the names."
+            )
         names = [layers] if isinstance(layers, str) else list(layers or [FEATURES])
         known = [FEATURES, *(name for name, _ in backbone.model.named_modules() if name)]
         unknown = [name for name in names if name not in known]
@@ -65,13 +71,13 @@ class LayerReader:
                 f"{close_matches(str(unknown[0]), known) if unknown else 'Name each once.'}"
             )
         self.backbone, self.names, self.pooling = backbone, names, pooling or backbone.pooling
-        self._from_map = layers is None and pooling is not None
+        self.from_map = layers is None and pooling is not None
         self._map: str | None = None
 
     def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return layer -> features ``(N, D)`` of preprocessed images ``(N, C, H, W)``."""
         backbone = self.backbone
-        if self._from_map and self._map is None:
+        if self.from_map and self._map is None:
             self._map = _feature_map_layer(backbone, x[:1])
         # What is asked for -> where it is read
         layers = {

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ class Batch:
         ``(n, C, H, W)`` or ``(n, H, W)``; what the model takes when `prepared`, else as they were.
     prepared : bool
         Whether the preprocessing was applied.
-    labels : list
-        n labels, or nothing.
+    labels : dict
+        Number -> label, where there are labels.
     digests : dict
         Number -> digest of the content, of the broken ones too, where asked for.
     broken : dict
@@ -66,7 +67,7 @@ class Batch:
     rows: np.ndarray
     images: torch.Tensor
     prepared: bool
-    labels: list
+    labels: dict[int, Any]
     digests: dict[int, bytes]
     broken: dict[int, str] = field(default_factory=dict)
 
@@ -121,18 +122,26 @@ class Source:
     class_names: tuple[str, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
 
+    @property
+    def batch_size(self) -> int | None:
+        """How many images come together, where the data itself says so."""
+        sampler = getattr(self.items, "batch_sampler", None)
+        return getattr(self.items, "batch_size", None) or getattr(sampler, "batch_size", None)
+
     def name(self, row: int) -> str:
         """Return what to call an image in a message: its file, or its number."""
         return self.paths[row] if self.paths else f"image {row}"
 
     def workers(self, wanted: int | str, prepare: Prepare | None = None) -> int:
         """Return how many processes read the images; 0 is this process itself."""
+        if isinstance(self.items, DataLoader):
+            return self.items.num_workers
         if wanted != "auto":
-            if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+            if isinstance(wanted, (bool, str)) or not isinstance(wanted, Integral) or wanted < 0:
                 raise FeatxError(
                     f'Expected num_workers to be "auto" or a whole number from 0, got {wanted!r}.'
                 )
-            return wanted
+            return int(wanted)
         if not isinstance(self.items, _Files) or len(self.items) < MANY_FILES:
             return 0
         try:
@@ -170,6 +179,8 @@ class Source:
             _Reading(self.items, prepare if one_by_one else None, digests),
             batch_sampler=[list(chunk) for chunk in chunks],  # pyright: ignore[reportArgumentType]
             num_workers=num_workers,
+            # A seed for the workers, without a draw from the generator that is the user's.
+            generator=torch.Generator().manual_seed(torch.initial_seed() % 2**63),
             collate_fn=partial(_together, prepare=prepare, prepared=one_by_one),
         )
         return _raised(iter(loader))
@@ -186,7 +197,7 @@ class Source:
                 rows = [*batch.rows.tolist(), *batch.broken]
                 batches.append(range(len(found), len(found) + len(rows)))
                 found += [batch.digests.get(row) or bytes(DIGEST_BYTES) for row in sorted(rows)]
-                labels |= dict(zip(batch.rows.tolist(), batch.labels, strict=False))
+                labels |= batch.labels
                 broken |= batch.broken
                 advance(len(rows))
         one_after_the_other = isinstance(self.items, DataLoader)
@@ -229,10 +240,10 @@ def open_source(data: Any, batch_size: int) -> Source:
     if isinstance(data, (str, Path)):
         data = find_images(data)
     elif isinstance(data, (list, tuple)) and data:
-        if all(isinstance(each, (str, Path)) for each in data):
-            data = image_paths(data)
-        elif all(isinstance(each, Image.Image) for each in data):
+        if all(isinstance(each, Image.Image) for each in data):
             data = _Listed(data)
+        elif any(isinstance(each, (str, Path)) for each in data):
+            data = image_paths(data)
     if isinstance(data, ImageFiles):
         return Source(
             _Files(data),
@@ -248,8 +259,9 @@ def open_source(data: Any, batch_size: int) -> Source:
         data = DataLoader(data, batch_size=batch_size)
     if not isinstance(data, (Dataset, DataLoader)):
         raise FeatxError(
-            "Expected images as a folder, a list of files, an array, a tensor, a torch Dataset or a "
-            f"DataLoader, got {type(data).__name__}."
+            "Expected images as a folder, a list of files or of Pillow images, an array, a tensor, a torch "
+            f"Dataset or a DataLoader, got {type(data).__name__}. Tensors of one size make one with "
+            "torch.stack(images), file names a list with list(names)."
         )
     inside = data.dataset if isinstance(data, DataLoader) else data
     return Source(data, _length(data), class_names=_class_names(inside))
@@ -279,29 +291,57 @@ def prepare_images(images: torch.Tensor, preprocess: Prepare, in_channels: int) 
     """
     x = _with_channels(images, in_channels)
     if x.is_floating_point() and x.numel() and not (x.min() >= 0 and x.max() <= 1):
+        if x.min() >= 0 and 1 < x.max() <= 255:
+            way_out = "Divide them by 255."
+        else:
+            way_out = "Pass the images before any normalisation; the backbone's own preprocessing is applied here."
         raise FeatxError(
             "Expected pixels of 0-255 (uint8) or 0-1 (float), got floats of "
-            f"{x.min():.3g} to {x.max():.3g}. Pass the images before any normalisation; the backbone's "
-            "own preprocessing is applied here."
+            f"{x.min():.3g} to {x.max():.3g}. {way_out}"
         )
-    return preprocess(x)
+    try:
+        prepared = preprocess(x)
+    except FeatxError:
+        raise
+    except Exception as error:  # it is the user's, and may raise anything
+        raise FeatxError(
+            f"Expected preprocessing that takes a tensor {tuple(x.shape)} of {x.dtype}, but it raised "
+            f"{type(error).__name__}: {first_line(error)}. Images come as tensors: ToTensor and what is for "
+            "Pillow images only must go."
+        ) from error
+    if not isinstance(prepared, torch.Tensor):
+        raise FeatxError(
+            f"Expected preprocessing that returns a tensor, got {type(prepared).__name__}. Let it return "
+            "what the model takes."
+        )
+    return prepared
 
 
 def _with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
     x = images[:, None] if images.ndim == 3 else images
     if x.ndim != 4 or x.shape[1] not in (1, 3, channels) or 0 in x.shape[2:]:
         wanted = "1 or 3" if channels in (1, 3) else f"{channels}"
-        way_out = "Move the channels to the second place: x.permute(0, 3, 1, 2)."
         if x.ndim == 4 and x.shape[1] in (2, 4):
             way_out = "Leave transparency out: x[:, :-1]."
+        elif x.ndim == 4 and x.shape[-1] in (1, 3, channels):
+            way_out = "Move the channels to the second place: x.permute(0, 3, 1, 2)."
+        elif x.ndim == 2:
+            way_out = "One grey image is x[None]; rows of pixels need x.reshape(N, H, W)."
+        else:
+            way_out = "Reshape them."
         raise FeatxError(
             f"Expected images (N, H, W) or (N, C, H, W) with C of {wanted}, got the shape "
             f"{tuple(images.shape)}. {way_out}"
         )
     if not x.is_floating_point() and x.dtype != torch.uint8:
+        if x.dtype == torch.bool:
+            way_out = "Say x.float()."
+        elif x.dtype == torch.uint16:
+            way_out = "Say (x / 65535).float() if they use all 16 bits."
+        else:
+            way_out = "Say x.to(torch.uint8) if they are 0-255."
         raise FeatxError(
-            f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype}. Convert them with "
-            "x.to(torch.uint8) if they are 0-255."
+            f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype}. {way_out}"
         )
     if x.shape[1] == 3 and channels == 1:
         return rgb_to_grayscale(to_dtype(x, torch.float32, scale=True))
@@ -430,17 +470,25 @@ def _together(entries: list[_Entry], prepare: Prepare | None, prepared: bool) ->
         np.array([entry.row for entry in good], np.int64),
         stacked,
         prepared,
-        [label for entry in good for label in entry.label],
+        {entry.row: label for entry in good for label in entry.label},
         {entry.row: entry.digest for entry in entries},
         {entry.row: entry.broken for entry in entries if entry.image is None},
     )
 
 
 def _raised(batches: Iterator[Batch | str]) -> Iterator[Batch]:
-    for batch in batches:
-        if isinstance(batch, str):
-            raise FeatxError(batch)
-        yield batch
+    try:
+        for batch in batches:
+            if isinstance(batch, str):
+                raise FeatxError(batch)
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise FeatxError(
+            "Expected the processes that read images to live, but one was killed, perhaps for want of "
+            f"memory ({first_line(error)}). Use num_workers=0."
+        ) from error
 
 
 def _loaded(loader: DataLoader, digests: bool) -> Iterator[Batch]:
@@ -463,9 +511,16 @@ def _loaded(loader: DataLoader, digests: bool) -> Iterator[Batch]:
                 f"Expected batches of image tensors, got {type(images).__name__}. Give the dataset "
                 "a transform that ends in a tensor of 0-255 (uint8) or 0-1 (float)."
             )
+        if loader.batch_sampler is None and images.ndim < 4:
+            raise FeatxError(
+                f"Expected a DataLoader that makes batches (N, C, H, W), got {tuple(images.shape)} from one "
+                "with batch_size=None. Give it a batch_size, or pass its dataset."
+            )
         rows = np.arange(row, row + len(images))
         row += len(images)
-        labels = list(np.asarray(rest[0])) if rest else []
+        labels = {}
+        if rest and isinstance(rest[0], (torch.Tensor, np.ndarray, list, tuple)):
+            labels = dict(zip(rows.tolist(), rest[0], strict=False))
         found = {row: _tensor_digest(images[i]) for i, row in enumerate(rows.tolist()) if digests}
         yield Batch(rows, images, False, labels, found)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
 import re
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -332,7 +334,11 @@ def test_a_batch_size_is_chosen_by_the_size_of_the_images(backbone, digits):
         ([], "got list"),
         ([torch.zeros(1, 8, 8)], "got list"),
         ({"images": 1}, "got dict"),
-        (torch.tensor(1.0), "Move the channels"),
+        (torch.tensor(1.0), "got the shape (1,)"),
+        (torch.zeros(8, 8), "One grey image is x[None]"),
+        (torch.full((4, 1, 8, 8), 200.0), "Divide them by 255"),
+        (torch.ones(4, 1, 8, 8, dtype=torch.bool), "Say x.float()"),
+        (["a.png", 3], "got int"),
         (np.array([np.zeros((8, 8)), None], dtype=object), "Expected an array of numbers"),
         (Listed(["a", "b"]), "got str for the image. Give the dataset a transform"),
         (Listed([1 / 3]), "got float for the image"),
@@ -403,6 +409,89 @@ def test_images_that_the_model_cannot_take_name_the_layer(digits):
     assert extract(backbone, digits.images[:2], progress=False).X.shape == (2, 144)
 
 
+@pytest.mark.parametrize("labels", [[None] * 3, [{"a": 1}] * 3, [[1], [1, 2], [3]]])
+@pytest.mark.parametrize("cache", [False, True])
+def test_labels_of_no_use_are_told(backbone, digits, labels, cache, tmp_path):
+    data = Listed(list(zip(digits.images[:3], labels, strict=True)))
+    with pytest.raises(featx.FeatxError, match="Expected labels that are numbers, names"):
+        extract(backbone, data, progress=False, cache_dir=tmp_path if cache else None)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_labels_for_some_images_only_are_told(backbone, digits, cache, tmp_path):
+    data = Listed([(digits.images[0], 1), digits.images[1], (digits.images[2], 3)])
+    with pytest.raises(featx.FeatxError, match="got none for image 1"):
+        extract(backbone, data, progress=False, cache_dir=tmp_path if cache else None)
+
+
+def test_preprocessing_that_raises_is_told(backbone, digits, folder):
+    def for_pillow(image):
+        raise TypeError("pic should be PIL Image")
+
+    for preprocess, message in (
+        (for_pillow, "TypeError: pic should be.*ToTensor"),
+        (len, "got int"),
+    ):
+        wrong = featx.Backbone.from_module(
+            backbone.model, preprocess, in_channels=1, num_features=256
+        )
+        for data in (digits.images[:3], folder):
+            with pytest.raises(featx.FeatxError, match=message):
+                extract(wrong, data, progress=False)
+
+
+def test_a_model_that_raises_is_told(digits):
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            raise KeyError("cache")
+
+    odd = featx.Backbone.from_module(Odd(), lambda x: x, in_channels=1, num_features=4)
+    with pytest.raises(featx.FeatxError, match="KeyError"):
+        extract(odd, digits.images[:3], progress=False)
+
+
+def test_pixels_are_features_too(digits):
+    """A module without parameters: the baseline that every backbone has to beat."""
+    pixels = featx.Backbone.from_module(
+        torch.nn.Flatten(), lambda x: x.float() / 255, in_channels=1, num_features=64
+    )
+    X = extract(pixels, digits.images[:5], progress=False).X
+    assert np.allclose(X, digits.images[:5].flatten(1).numpy() / 255)
+
+
+class Killer(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, row):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_reading_process_is_told(backbone):
+    with pytest.raises(featx.FeatxError, match=r"one was killed.*num_workers=0"):
+        extract(backbone, Killer(), num_workers=1, progress=False)
+
+
+def test_a_loader_keeps_its_own_batches_and_the_plan_says_so(backbone, digits):
+    loader = DataLoader(TensorDataset(digits.images[:20]), batch_size=7)
+    plan = extract(backbone, loader, batch_size=3, num_workers=2, progress=False).plan
+    assert (plan.batch_size, plan.num_workers) == (7, 0)
+    colour = TensorDataset(digits.images[:5].expand(-1, 3, -1, -1))
+    with pytest.raises(featx.FeatxError, match="batch_size=None"):
+        extract(backbone, DataLoader(colour, batch_size=None), progress=False)
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_no_random_number_of_the_users_is_drawn(backbone, digits, cache, tmp_path):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    for _ in range(2):
+        torch.manual_seed(0)
+        options = {"cache_dir": tmp_path} if cache else {}
+        extract(backbone, digits.images[:5], progress=False, **options)
+        assert torch.equal(torch.rand(3), expected)
+
+
 # --- saved and loaded -----------------------------------------------------------------------------
 
 
@@ -443,9 +532,11 @@ def test_a_folder_without_features_or_with_changed_ones_is_told(backbone, digits
     with pytest.raises(featx.FeatxError, match="featx extract IMAGES --out"):
         load_features(tmp_path)
     extract(backbone, digits.images[:5], progress=False).save(tmp_path)
-    for name in ("X.npy", "index.csv"):
+    for name in ("X.npy", "index.csv", "meta.json"):
         content = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(content[:-1] + b"5")
+        (tmp_path / name).write_bytes(
+            content.replace(b"\n", b"5") if name != "X.npy" else content[:-1]
+        )
         with pytest.raises(featx.FeatxError, match="its content has changed"):
             load_features(tmp_path)
         (tmp_path / name).write_bytes(content)
@@ -455,3 +546,27 @@ def test_a_folder_without_features_or_with_changed_ones_is_told(backbone, digits
     (tmp_path / "file").write_text("")
     with pytest.raises(featx.FeatxError, match="Choose another one"):
         extract(backbone, digits.images[:5], progress=False).save(tmp_path / "file")
+
+
+def test_saved_files_are_for_whom_the_umask_lets(backbone, digits, tmp_path):
+    features = extract(backbone, digits.images[:5], progress=False, cache_dir=tmp_path / "cache")
+    features.save(tmp_path / "out")
+    (tmp_path / "plain").write_text("")
+    usual = (tmp_path / "plain").stat().st_mode
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert len(files) > 8
+    assert {path.name: path.stat().st_mode for path in files if path.stat().st_mode != usual} == {}
+
+
+def test_saving_again_leaves_nothing_of_before(backbone, digits, tmp_path):
+    extract(backbone, digits.images[:5], layers=["layer1", "layer2"], progress=False).save(tmp_path)
+    extract(backbone, digits.images[:5], progress=False).save(tmp_path)
+    assert not list((tmp_path / "layers").iterdir())
+    assert list(load_features(tmp_path).layers) == ["features"]
+
+
+def test_a_part_of_a_memory_map_is_saved_as_that_part(backbone, digits, tmp_path):
+    X = extract(backbone, digits.images[:9], progress=False, cache_dir=tmp_path / "cache").X
+    for name, part in {"rows": X[2:5], "reversed": X[::-1], "columns": X[:, :7]}.items():
+        again = load_features(featx.Features(part).save(tmp_path / name))
+        assert np.array_equal(again.X, part), name

@@ -164,6 +164,59 @@ def test_a_flipped_bit_costs_one_chunk_only(backbone, images, tmp_path):
     assert cached(backbone, images, tmp_path).plan.computed == 12
 
 
+def test_a_damaged_note_of_a_broken_image_serves_no_row_for_it(
+    backbone, folder, tmp_path, monkeypatch
+):
+    """Until the list of broken content is written, only the journal knows; each of its bits may flip."""
+    (folder / "odd" / "003.png").write_bytes(b"no image")
+    expected = cached(backbone, folder, tmp_path / "whole")
+
+    def crash(*_):
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Recipe, "add_broken", crash)
+        with pytest.raises(Crash):
+            cached(backbone, folder, tmp_path / "begun")
+    journal = next((tmp_path / "begun").rglob("journal-0.jsonl"))
+    content = journal.read_bytes()
+    line = content.index(b'"broken"')
+    for at in range(line, line + 20, 2):
+        cache = tmp_path / f"cache {at}"
+        shutil.copytree(tmp_path / "begun", cache)
+        flipped = bytearray(content)
+        flipped[at] ^= 1
+        (cache / journal.relative_to(tmp_path / "begun")).write_bytes(flipped)
+        features = cached(backbone, folder, cache)
+        assert features.paths == expected.paths
+        assert np.array_equal(features.X, expected.X)
+
+
+def test_a_damaged_neighbour_harms_nobody(backbone, images, tmp_path):
+    cached(backbone, images[:20], tmp_path)
+    items = next(tmp_path.rglob("items.npy"))
+    content = items.read_bytes()
+    for number, damaged in enumerate([b"", content[:50], content[:-3], b"x" + content[1:]]):
+        items.write_bytes(damaged)
+        rows = list(range(10 + number, 60))
+        features = cached(backbone, images[rows], tmp_path)
+        assert np.allclose(features.X, extract(backbone, images[rows], progress=False).X, atol=1e-5)
+
+
+def test_a_recipe_survives_the_loss_of_one_of_its_copies(backbone, images, tmp_path):
+    cached(backbone, images, tmp_path)
+    meta = next(tmp_path.glob("*/meta.json"))
+    for damaged in (b"", b"{}", meta.read_bytes().replace(b"float32", b"float16")):
+        meta.write_bytes(damaged)
+        assert cached(backbone, images, tmp_path).plan.computed == 0
+        assert json.loads(meta.read_bytes())["key"]["precision"] == "float32", "not mended"
+    for copy in tmp_path.glob("*/meta*.json"):
+        copy.unlink()
+    assert cached(backbone, images, tmp_path).plan.computed == 60, (
+        "nobody knows whose rows these are"
+    )
+
+
 # --- what the key covers --------------------------------------------------------------------------
 
 
@@ -224,9 +277,79 @@ def test_everything_that_changes_the_features_is_in_the_key(images, tmp_path):
     assert all(cached(b, images, tmp_path, **o).plan.computed == 0 for b, o in cases.values())
 
 
+class Scaled(Net):
+    """Behaves by an attribute that is no weight, and only for dark images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = 1.0
+
+    def forward(self, x):
+        return super().forward(
+            x * torch.where(x.mean((1, 2, 3), keepdim=True) < 0.4, self.factor, 1.0)
+        )
+
+
+def test_an_attribute_that_only_dark_images_feel_is_in_the_key(images, tmp_path):
+    net = Scaled()
+    backbone = featx.Backbone.from_module(net, whole, in_channels=1)
+    cached(backbone, images, tmp_path)
+    net.factor = 3.0
+    features = cached(backbone, images, tmp_path)
+    assert features.plan.computed == 60
+    assert np.allclose(features.X, extract(backbone, images, progress=False).X, atol=1e-6)
+
+
+def test_a_branch_of_preprocessing_that_noise_does_not_take_is_in_the_key(images, tmp_path):
+    def first(x):
+        return x.float() / (255 if x.float().mean() > 100 else 300)
+
+    def second(x):
+        return x.float() / (255 if x.float().mean() > 100 else 400)
+
+    torch.manual_seed(0)
+    net = Net()
+    for preprocess in (first, second):
+        backbone = featx.Backbone.from_module(net, preprocess, in_channels=1)
+        assert cached(backbone, images, tmp_path).plan.computed == 60
+
+
+def test_pooling_the_map_is_not_pooling_the_features(tmp_path, images):
+    keys = []
+    backbone = featx.load_backbone("glyphnet")
+    for options in ({"pooling": "mean"}, {"pooling": "mean", "layers": "features"}):
+        cached(backbone, images, tmp_path, **options)
+        keys.append(len(list(tmp_path.glob("glyphnet-*"))))
+    assert keys == [1, 2]
+
+
+def test_layers_whose_names_look_alike_do_not_meet_in_one_file(images, tmp_path):
+    net = Net()
+    net.parts = torch.nn.ModuleDict({n: torch.nn.Conv2d(1, 4, 3) for n in ("a b", "a_b", "A_b")})
+    net.forward = lambda x: net.fc(sum(part(x) for part in net.parts.values()).mean((2, 3)))
+    backbone = featx.Backbone.from_module(net, whole, in_channels=1)
+    layers = [f"parts.{name}" for name in net.parts]
+    features = cached(backbone, images, tmp_path, layers=layers)
+    plain = extract(backbone, images, layers=layers, progress=False)
+    for layer in layers:
+        assert np.allclose(features.layers[layer], plain.layers[layer], atol=1e-6), layer
+    names = [path.name.lower() for path in tmp_path.rglob("parts*.npy")]
+    assert len(set(names)) == 3
+
+
+def test_a_model_with_random_numbers_is_refused(images, tmp_path):
+    class Noisy(Net):
+        def forward(self, x):
+            return super().forward(x + torch.rand_like(x))
+
+    backbone = featx.Backbone.from_module(Noisy(), whole, in_channels=1)
+    with pytest.raises(featx.FeatxError, match="Expected a model that gives the same each time"):
+        cached(backbone, images, tmp_path)
+
+
 def test_versions_are_in_the_key(backbone, images, tmp_path, monkeypatch):
     cached(backbone, images, tmp_path)
-    monkeypatch.setattr("featx.extraction.version", lambda package: "next")
+    monkeypatch.setattr("torchvision.__version__", "next")
     assert cached(backbone, images, tmp_path).plan.computed == 60
 
 
@@ -308,6 +431,81 @@ def test_the_first_broken_image_raises_if_asked_and_the_work_so_far_stays(
         cached(backbone, folder, tmp_path / "cache", on_error="raise")
     last.write_bytes(content)
     assert cached(backbone, folder, tmp_path / "cache").plan.computed == 8  # its own chunk
+
+
+def test_what_is_too_large_today_is_tried_again_tomorrow(backbone, folder, tmp_path, monkeypatch):
+    Image.new("L", (60, 60), 9).save(folder / "odd" / "large.png")
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+        for computed in (40, 0):
+            features = cached(backbone, folder, tmp_path / "cache")
+            assert [Path(file.path).name for file in features.skipped] == ["large.png"]
+            assert features.plan.computed == computed
+    features = cached(backbone, folder, tmp_path / "cache")
+    assert (len(features), features.plan.computed) == (41, 1)
+
+
+def test_a_model_of_one_size_is_cached_though_the_first_file_is_broken(folder, tmp_path):
+    (folder / "even" / "!.png").write_bytes(b"no image")
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5), torch.nn.ReLU())
+    backbone = featx.Backbone.from_module(net, whole, in_channels=1, layer="2", num_features=5)
+    features = cached(backbone, folder, tmp_path / "cache")
+    assert np.allclose(features.X, extract(backbone, folder, progress=False).X, atol=1e-6)
+    assert features.X.shape == (40, 5)
+
+
+def test_a_file_that_changes_while_it_is_read_stops_the_run_and_not_the_next(
+    backbone, folder, tmp_path, monkeypatch
+):
+    last = sorted(folder.rglob("*.png"))[-1]
+    really_write = store.View.write
+
+    def write(self, *arguments):
+        Image.new("L", (8, 8), 50).save(last)  # while the first chunk is on its way
+        really_write(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.View, "write", write)
+        with pytest.raises(featx.FeatxError, match=f"{last.name} has changed since a moment ago"):
+            cached(backbone, folder, tmp_path / "cache")
+    features = cached(backbone, folder, tmp_path / "cache")
+    assert features.plan.computed == 8, "all but the last chunk was kept"
+    assert np.allclose(features.X, extract(backbone, folder, progress=False).X, atol=1e-5)
+
+
+def test_a_loader_goes_on_where_it_stopped(backbone, images, tmp_path, monkeypatch):
+    loader = DataLoader(TensorDataset(images, torch.arange(60)), batch_size=7)
+    whole_run = cached(backbone, loader, tmp_path / "whole")
+    really_commit = store.View.commit
+
+    def commit(self, start, *arguments):
+        if start == 28:
+            raise Crash
+        really_commit(self, start, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.View, "commit", commit)
+        with pytest.raises(Crash):
+            cached(backbone, loader, tmp_path / "cache")
+    features = cached(backbone, loader, tmp_path / "cache")
+    assert features.plan.computed == 32
+    assert np.array_equal(features.X, whole_run.X)
+    assert features.y.tolist() == list(range(60))
+
+
+def test_no_row_of_a_broken_image_is_taken_over(backbone, folder, tmp_path, monkeypatch):
+    """A view that stopped before its broken image was put on the list gives its other rows only."""
+    (folder / "even" / "000.png").write_bytes(b"no image")
+    with monkeypatch.context() as patch:
+        patch.setattr(store.Recipe, "add_broken", lambda *_: (_ for _ in ()).throw(Crash()))
+        with pytest.raises(Crash):
+            cached(backbone, folder, tmp_path / "cache")
+    (folder / "odd" / "001.png").unlink()  # another view
+    features = cached(backbone, folder, tmp_path / "cache")
+    assert features.plan.computed == 0
+    assert [Path(file.path).name for file in features.skipped] == ["000.png"]
+    assert np.allclose(features.X, extract(backbone, folder, progress=False).X, atol=1e-5)
+    assert len(list(tmp_path.rglob("features.npy"))) <= 2
 
 
 # --- crashes, several processes, bad disks --------------------------------------------------------
@@ -533,5 +731,5 @@ def test_meta_json_says_what_the_folder_holds(backbone, images, tmp_path):
     assert recipe["backbone"] == "glyphnet"
     assert recipe["weights_id"] == backbone.weights_id
     assert recipe["precision"] == "float32"
-    assert {"torch", "torchvision", "pillow", "featx"} <= recipe["versions"].keys()
+    assert {"torch", "torchvision", "PIL", "featx"} <= recipe["versions"].keys()
     assert os.access(next(tmp_path.glob("*/*/features.npy")), os.R_OK)
