@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
@@ -263,8 +265,11 @@ def trace_shapes(
     """Send one batch through `model` and write down the shape that each module returns.
 
     The forward pass runs in eval mode and without gradients, and leaves the model as it was, also
-    when it fails: modes (of frozen modules, too), buffers, attributes, hooks, gradients, and the
-    random states of PyTorch, NumPy and Python.
+    when it fails: modes (of frozen modules, too), buffers, attributes (and the lists, dicts, sets,
+    arrays, tensors and random generators in them), hooks, gradients, and the random states of
+    PyTorch, NumPy and Python. What a forward pass writes elsewhere stays written: into its weights,
+    past the absence of gradients; into objects of other types; and outside of the model. The model's
+    hooks run too, as some are part of its computation, and what they store outside of it stays.
 
     Parameters
     ----------
@@ -438,13 +443,7 @@ def _as_it_was(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put `model` in eval mode, and leave it and the random states as they were found."""
     modules = list(model.modules())
     modes = [module.training for module in modules]
-    attributes = [_remember(vars(module)) for module in modules]
-    tensors = [
-        (tensor, tensor.detach().clone())
-        for module in modules
-        for tensor in [*module.buffers(recurse=False), *vars(module).values()]
-        if isinstance(tensor, torch.Tensor) and _has_bits(tensor)
-    ]
+    undo = _remember([vars(module) for module in modules])
     with _random_states(device):
         try:
             for module in modules:
@@ -455,31 +454,51 @@ def _as_it_was(model: nn.Module, device: torch.device) -> Iterator[None]:
         finally:
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode  # a scripted module keeps it outside its attributes
-            for restore in attributes:
+            for restore in undo:
                 restore()
-            for tensor, before in tensors:
-                if not torch.equal(_bits(tensor), _bits(before)):
-                    with torch.no_grad():
-                        tensor.copy_(before)
 
 
-def _remember(attributes: dict[str, Any]) -> Callable[[], None]:
-    """Return what brings `attributes`, and the dicts and lists in them, back to this moment."""
-    before = dict(attributes)
-    inner = [(value, value.copy()) for value in before.values() if type(value) in _CONTAINERS]
+def _remember(roots: list[Any]) -> list[Callable[[], object]]:
+    """Return what brings `roots`, and what is in them at any depth, back to this moment."""
+    undo: list[Callable[[], object]] = []
+    seen: set[int] = set()  # of objects that live on, as their containers are copied here
+    ahead = list(roots)
+    while ahead:
+        value = ahead.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            undo.append(partial(_refill, value, value.update, contents := dict(value)))
+            ahead.extend(contents.values())
+        elif isinstance(value, (list, deque, set)):
+            fill = value.update if isinstance(value, set) else value.extend
+            undo.append(partial(_refill, value, fill, contents := list(value)))
+            ahead.extend(contents)
+        elif isinstance(value, tuple):
+            ahead.extend(value)
+        elif isinstance(value, torch.Generator):
+            undo.append(partial(value.set_state, value.get_state()))
+        elif isinstance(value, random.Random):
+            undo.append(partial(value.setstate, value.getstate()))
+        elif isinstance(value, np.random.Generator):
+            undo.append(partial(setattr, value.bit_generator, "state", value.bit_generator.state))
+        elif isinstance(value, np.ndarray) and value.flags.writeable:
+            undo.append(partial(np.copyto, value, value.copy()))
+        elif isinstance(value, torch.Tensor) and _has_bits(value):
+            undo.append(partial(_rewrite, value, value.detach().clone()))
+    return undo
 
-    def restore() -> None:
-        attributes.clear()
-        attributes.update(before)
-        for container, contents in inner:
-            container.clear()
-            (container.extend if isinstance(container, list) else container.update)(contents)
 
-    return restore
+def _refill(container: Any, fill: Callable[[Any], None], contents: Any) -> None:
+    container.clear()
+    fill(contents)
 
 
-# Hooks, parameters, buffers and children are dicts of a module; users keep outputs in lists.
-_CONTAINERS = (dict, list, set, type(nn.Module()._forward_hooks))
+def _rewrite(tensor: torch.Tensor, before: torch.Tensor) -> None:
+    if not torch.equal(_bits(tensor), _bits(before)):
+        with torch.no_grad():
+            tensor.copy_(before)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import random
 import re
-from collections import namedtuple
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -159,6 +159,74 @@ def test_a_restless_model_is_left_as_it_was(error):
     assert everything(model) == before
     assert randomness() == states
     assert torch.equal(x, kept)
+
+
+class Hoarder(nn.Module):
+    """Keeps what it saw, in containers of every kind."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.last = deque([0], maxlen=3)
+        self.count = Counter(calls=1)
+        self.by_name = defaultdict(list, old=[1])
+        self.ordered = OrderedDict(b=1, a=2)
+        self.nested = {"deep": [[]], "more": {"set": {0}}}
+        self.pair = ([], torch.zeros(2))
+        self.array = np.zeros(2)
+        self.sealed = np.zeros(2)
+        self.sealed.setflags(write=False)
+        self.circle: list = [1]
+        self.circle.append(self.circle)
+        self.torch = torch.Generator().manual_seed(0)
+        self.numpy = np.random.default_rng(0)
+        self.python = random.Random(0)
+
+    def forward(self, x):
+        self.last.append(self.count["calls"])
+        self.count["calls"] += 1
+        self.by_name["new"].append(2)
+        self.by_name["old"].append(2)
+        self.ordered.move_to_end("b")
+        self.nested["deep"][0].append(x)
+        self.nested["more"]["set"].add(1)
+        self.pair[0].append(x)
+        self.pair[1].add_(1)
+        self.array += 1
+        self.circle.append(2)
+        return (
+            self.layer(x)
+            + torch.rand(4, generator=self.torch)
+            + self.numpy.random()
+            + (self.python.random())
+        )
+
+
+def test_what_a_model_keeps_in_containers_arrays_and_generators_is_as_it_was():
+    def kept(model):
+        texts = {name: repr(value) for name, value in vars(model).items() if name[0] != "_"}
+        states = model.torch.get_state().tolist(), model.numpy.bit_generator.state
+        return texts, *states, model.python.getstate()
+
+    model = Hoarder()
+    before, inner = kept(model), model.nested["deep"][0]
+    for _ in range(2):
+        trace_shapes(model, (1, 4))
+        assert kept(model) == before
+    assert model.nested["deep"][0] is inner
+    model(torch.zeros(1, 4))
+    after = kept(model)
+    assert all(new != old for new, old in zip(after, before, strict=True)), "the model does change"
+
+
+def test_hooks_that_belong_to_the_computation_take_part():
+    model = nn.Sequential(nn.Linear(4, 3))
+    model[0].register_forward_hook(lambda module, args, out: torch.cat([out, out], 1))
+    assert trace_shapes(model, (2, 4))["0"].shape == (2, 6)
+    model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))).train()
+    before = everything(model)
+    trace_shapes(model, (2, 4))
+    assert everything(model) == before
 
 
 def test_the_forward_runs_in_eval_mode_and_without_gradients():
