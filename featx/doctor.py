@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 import featx
+from featx.errors import first_line
 
 __all__ = ["GLYPHNET_SHA256", "Check", "diagnose", "show_diagnosis"]
 
@@ -128,14 +129,9 @@ def _checked(name: str, look: Callable[[], tuple[str, str, str]]) -> Check:
             status, found, fix = look()
     except Exception as error:
         # Whatever is broken on a machine shows here first; the other checks must go on.
-        status, found = "problem", f"this check failed: {_said(error)}"
+        status, found = "problem", f"this check failed: {type(error).__name__}: {first_line(error)}"
         fix = "Install featx again in a fresh environment; if that does not help, report this line."
     return Check(name, status, found, fix)  # pyright: ignore[reportArgumentType]
-
-
-def _said(error: BaseException) -> str:
-    line = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {line[:200]}".rstrip(": ")
 
 
 # --- packages --------------------------------------------------------------------------------------
@@ -216,7 +212,7 @@ def _torch_pair() -> tuple[str, str, str]:
         boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
         kept = torchvision.ops.nms(boxes, torch.tensor([1.0, 0.5]), 0.5).tolist()
     except (RuntimeError, ImportError, OSError, AttributeError, NotImplementedError) as error:
-        return "problem", f"{found} do not work together ({_said(error)})", _PAIR_FIX
+        return "problem", f"{found} do not work together ({first_line(error)})", _PAIR_FIX
     if kept != [0]:
         return "problem", f"{found} compute wrong numbers together", _PAIR_FIX
     return "ok", f"{found}, a pair that works", ""
@@ -252,7 +248,7 @@ def _device() -> tuple[str, str, str]:
         right = (square @ square).sum().item() == 256
     except (RuntimeError, NotImplementedError) as error:
         fix = "Update the driver, or compute on the CPU with device='cpu'."
-        return "problem", f"{found}, but it cannot compute: {_said(error)}", fix
+        return "problem", f"{found}, but it cannot compute: {first_line(error)}", fix
     if not right:
         return "problem", f"{found}, but it computes wrong numbers", "Compute with device='cpu'."
     if device == "cpu" and shutil.which("nvidia-smi"):
@@ -325,7 +321,7 @@ def _sandbox() -> tuple[str, str, str]:
         said = ran.stderr.strip().splitlines()[:1] if ran.returncode else []
         works = ran.returncode == 0
     except (OSError, subprocess.TimeoutExpired) as error:
-        works, said = False, [_said(error)]
+        works, said = False, [first_line(error)]
     if not works:
         fix = f"Allow user namespaces (in a container: from the host's side). {alone}"
         return "warning", f"bubblewrap is there but does not start: {' '.join(said)}", fix
@@ -356,7 +352,7 @@ def _folder(where: Callable[[], Path], fix: str) -> Callable[[], tuple[str, str,
             with tempfile.TemporaryFile(dir=there):
                 pass
         except OSError as error:
-            return "problem", f"cannot write: {_said(error)}", fix
+            return "problem", f"cannot write: {first_line(error)}", fix
         return "ok", f"can write to {folder}", ""
 
     return look
@@ -384,7 +380,7 @@ def _jupyter() -> tuple[str, str, str]:
     try:
         ran = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return "problem", f"the kernel python3 does not start: {_said(error)}", fix
+        return "problem", f"the kernel python3 does not start: {first_line(error)}", fix
     if ran.returncode:
         said = (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
         return "problem", f"the kernel python3 does not start: {said}", fix
