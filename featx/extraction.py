@@ -313,7 +313,7 @@ def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
         lambda: job.source.scan(num_workers=job.plan.num_workers, show=job.show)
     )
     _check_any(job, len(scan.digests) - len(scan.broken), scan.broken)
-    canary, key = _canary(job, scan)
+    canary, key = group.from_first(lambda: _canary(job, scan))
     widths = {layer: len(row) for layer, row in canary.items()}
     tolerance = 0.001 if job.plan.precision == "float32" else 0.02
     recipe = group.from_first(lambda: Recipe(cache_dir, job.backbone.name, key, canary, tolerance))

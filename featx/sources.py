@@ -294,7 +294,7 @@ def prepare_images(images: torch.Tensor, preprocess: Prepare, in_channels: int) 
         if x.min() >= 0 and 1 < x.max() <= 255:
             way_out = "Divide them by 255."
         else:
-            way_out = "Pass the images before any normalisation; the backbone's own preprocessing is applied here."
+            way_out = "Pass the images before any normalisation; it is applied here."
         raise FeatxError(
             "Expected pixels of 0-255 (uint8) or 0-1 (float), got floats of "
             f"{x.min():.3g} to {x.max():.3g}. {way_out}"
