@@ -128,7 +128,8 @@ def _clash(shape: tuple[int, ...], dims: list[_Dim]) -> str:
     if len(spread) != len(shape):
         at_least = "at least " if "..." in dims else ""
         due = len(dims) - ("..." in dims)
-        return f"There are {len(shape)} dimensions, not {at_least}{due}."
+        there = "is 1 dimension" if len(shape) == 1 else f"are {len(shape)} dimensions"
+        return f"There {there}, not {at_least}{due}."
     if len(shape) == 2 and shape[-1] == 1000:
         return (
             "1000 columns look like ImageNet's class scores: featx.remove_head(model) makes the model "
@@ -171,6 +172,8 @@ def _steps(ndim: int) -> Iterator[_Step]:
             "x.transpose(0, 2, 3, 1)",
         )
     yield _Step(one, lambda x: x[None], "x[None]")
+    if ndim == 1:
+        yield _Step("The dimension of the columns is missing", lambda x: x[:, None], "x[:, None]")
     if ndim == 3:
         yield _Step(
             last, lambda x: x.permute(2, 0, 1), "x.permute(2, 0, 1)", "x.transpose(2, 0, 1)"
@@ -216,6 +219,11 @@ def _steps(ndim: int) -> Iterator[_Step]:
         )
     if ndim == 4:
         yield _Step("This is a feature map; pool it", lambda x: x.mean((2, 3)), "x.mean((2, 3))")
+        yield _Step(
+            "This is a feature map with its channels last; pool it",
+            lambda x: x.mean((1, 2)),
+            "x.mean((1, 2))",
+        )
     if ndim == 3:
         yield _Step(
             "These are tokens; average them, or take the class token x[:, 0]",

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from featx.errors import first_line
@@ -77,11 +77,13 @@ def explain_refusal(
     found = next((found for rule in _RULES if (found := rule(call.module, x, given))), None)
     unbatched = _unbatched(calls, given)
     if found is None:
-        cause = unbatched or "Check the size, the channels and the dtype of the batch."
+        # These say that the code is wrong, whatever the batch.
+        of_code = isinstance(error, (TypeError, AttributeError, NameError))
+        check = "" if of_code else "Check the size, the channels and the dtype of the batch."
         return (
             f"{where} could not take an input of {tuple(x.shape)}: {type(error).__name__}, "
-            f"{first_line(error)}. {cause}"
-        )
+            f"{first_line(error)}. {unbatched or check}"
+        ).rstrip()
     expected, got, cause = found
     in_what = "" if got == str(tuple(x.shape)) else f" in an input of {tuple(x.shape)}"
     return f"{where} expected {expected}, got {got}{in_what}. {unbatched or cause}"
@@ -152,7 +154,11 @@ def _wrong_ndim(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Fou
     axes = ", ".join(
         ["N", "C", *["L" if spatial == 1 else "DHW"[3 - spatial :][k] for k in range(spatial)]]
     )
-    if x.ndim == spatial + 1:
+    inside = x.shape != given.shape and x.ndim != spatial + 1  # neither the batch nor one image
+    if inside and isinstance(module, _BatchNorm) and x.shape[1:2] == (module.num_features,):
+        right = f"BatchNorm{max(x.ndim - 2, 1)}d"
+        cause = f"{type(module).__name__} stands where the layer before needs {right}."
+    elif x.ndim == spatial + 1:
         cause = _ONE_IMAGE
     elif x.ndim < spatial + 1:
         cause = (
@@ -175,7 +181,9 @@ def _wrong_channels(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> 
     if x.ndim < 2 or x.ndim < -axis or x.shape[axis] == size:
         return None
     got, first = x.shape[axis], x.shape == given.shape
-    if first and x.shape[-1] == size:
+    # Any size may be a width, too: three channels or a square image tell the two apart.
+    last = x.shape[-1] == size and (axis > -3 or size in (1, 3, 4) or got == x.shape[axis + 1])
+    if first and last:
         order = ", ".join(
             map(str, [*range(x.ndim + axis), x.ndim - 1, *range(x.ndim + axis, x.ndim - 1)])
         )
@@ -191,6 +199,8 @@ def _wrong_channels(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> 
         cause = "These are colour images: x.mean(1, keepdim=True) makes them grey."
     elif first and got == 4 and size == 3:
         cause = "These are images with transparency (RGBA): x[:, :3]."
+    elif first:
+        cause = f"The batch was made for another model: this one takes {size} channels."
     else:
         cause = f"The layer before gives {got} channels: one of the two was made for another model."
     return f"{size} channels", str(got), cause
@@ -214,11 +224,21 @@ def _wrong_features(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> 
     if x.ndim and x.shape[-1] == size:
         return None
     got = str(x.shape[-1]) if x.ndim else "a single number"
-    if math.prod(x.shape[1:]) == size:
+    first = x.shape == given.shape
+    pixels = math.prod(given.shape[2:]) if given.ndim == 4 else 0
+    if first and x.ndim == 2 and x.shape[0] == size:
+        cause = "Rows and columns are swapped: x.T."
+    elif first and x.numel() == size:
+        cause = "The batch dimension is missing: x.reshape(1, -1) makes a flat batch of one."
+    elif first and pixels == size:
+        cause = "This layer was made for flat grey images: x.mean(1).flatten(1)."
+    elif pixels == size and x.ndim == 2 and x.shape[1] == given.shape[1] * size:
+        cause = "This layer was made for grey images: x.mean(1, keepdim=True)."
+    elif math.prod(x.shape[1:]) == size:
         cause = "Flatten first: nn.Flatten() before this layer, or x.flatten(1)."
     elif x.ndim == 4 and x.shape[1] == size:
         cause = "Pool the feature map first: x.mean((2, 3))."
-    elif x.shape == given.shape:
+    elif first:
         cause = "The batch was made for another model: each row has to have as many features."
     elif given.ndim >= 3 and x.ndim == 2:
         cause = (

@@ -497,6 +497,49 @@ REFUSED = {
         "1 (Linear) expected 8 features",
         "x.mean((2, 3))",
     ),
+    "swapped": (lambda: nn.Linear(784, 2), (784, 4), "Linear expected 784 features, got 4", "x.T"),
+    "flat, colour": (
+        lambda: nn.Linear(784, 2),
+        (4, 3, 28, 28),
+        "Linear expected 784 features, got 28",
+        "x.mean(1).flatten(1)",
+    ),
+    "flattened, colour": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(784, 2)),
+        (4, 3, 28, 28),
+        "1 (Linear) expected 784 features, got 2352",
+        "x.mean(1, keepdim=True)",
+    ),
+    "flat, one": (
+        lambda: nn.Linear(784, 2),
+        (28, 28),
+        "Linear expected 784 features, got 28",
+        "x.reshape(1, -1)",
+    ),
+    "norm of another kind": (
+        lambda: nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm1d(8)),
+        IMAGES,
+        "1 (BatchNorm1d) expected 3 dimensions",
+        "BatchNorm1d stands where the layer before needs BatchNorm2d.",
+    ),
+    "norm of rows": (
+        lambda: nn.Sequential(nn.Linear(8, 6), nn.BatchNorm2d(6)),
+        (4, 8),
+        "1 (BatchNorm2d) expected 4 dimensions",
+        "BatchNorm2d stands where the layer before needs BatchNorm1d.",
+    ),
+    "wide as the channels": (
+        lambda: nn.Conv2d(64, 8, 3),
+        (4, 3, 48, 64),
+        "Conv2d expected 64 channels, got 3",
+        "made for another model",
+    ),
+    "last, many channels": (
+        lambda: nn.Conv2d(64, 8, 3),
+        (4, 7, 7, 64),
+        "Conv2d expected 64 channels, got 7",
+        "x.permute(0, 3, 1, 2)",
+    ),
     "layer norm": (
         lambda: nn.LayerNorm(8),
         (2, 9),
@@ -510,6 +553,27 @@ REFUSED = {
         "vocabulary",
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("case", "step"),
+    [
+        ("swapped", lambda x: x.T),
+        ("flat, colour", lambda x: x.mean(1).flatten(1)),
+        ("flattened, colour", lambda x: x.mean(1, keepdim=True)),
+        ("flat, one", lambda x: x.reshape(1, -1)),
+        ("last, many channels", lambda x: x.permute(0, 3, 1, 2)),
+    ],
+)
+def test_the_step_named_in_a_refusal_mends_the_batch(case, step):
+    build, shape, _, _ = REFUSED[case]
+    assert trace_shapes(build(), step(torch.zeros(shape)))
+
+
+@pytest.mark.parametrize("error", [TypeError("no"), AttributeError("no")])
+def test_an_error_in_the_code_is_not_blamed_on_the_batch(error):
+    with pytest.raises(featx.FeatxError, match=rf"{type(error).__name__}, no\.$"):
+        trace_shapes(Restless(error), (5, 4))
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -621,6 +685,8 @@ def test_a_false_size_or_number_of_dimensions_raises(shape, data):
 
 MENDED = [
     ((512,), "batch 512", "batch dimension is missing"),
+    ((4,), "batch 1", "dimension of the columns is missing"),
+    ((4,), "batch 4", "batch dimension is missing"),
     ((3, 32, 32), "batch 3 height width", "batch dimension is missing"),
     ((4, 32, 32, 3), "batch 3 height width", "channels are last"),
     ((4, 3, 32, 32), "batch height width 3", "channels are first"),
@@ -630,6 +696,7 @@ MENDED = [
     ((512, 4), "batch 512", "swapped"),
     ((4, 512, 1, 1), "batch 512", "not flattened"),
     ((4, 512, 7, 7), "batch 512", "feature map; pool"),
+    ((4, 7, 7, 512), "batch 512", "feature map with its channels last; pool"),
     ((4, 512, 7, 7), "batch 25088", "not flattened"),
     ((4, 197, 768), "batch 768", "tokens"),
     ((4, 1, 512), "batch 512", "dimension too many"),
@@ -661,7 +728,7 @@ def test_what_no_step_mends_is_said_all_the_same():
     assert message(np.zeros((4, 5)), (None, 6)).endswith(
         "(any, 6), got (4, 5). Dimension 1 is 5, not 6."
     )
-    assert message(np.zeros(5), "a b c").endswith("There are 1 dimensions, not 3.")
+    assert message(np.zeros(5), "a b c").endswith("There is 1 dimension, not 3.")
     assert message([1, 2, 3], "batch 3").endswith("np.asarray(x)[None]")
     assert "rows differ in length" in message([[1], [2, 3]], "a b")
     assert "got str" in message("abc", "a")
