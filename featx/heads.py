@@ -37,8 +37,8 @@ def find_heads(model: nn.Module) -> list[str]:
     An embedding network that ends in such a convolution cannot be told from it.
 
     The layer so found is part of the backbone, and no head, when a normalisation registered later
-    takes its output, when a block beside its own holds the same layer, or when an `nn.Identity` that
-    is no deeper nested follows: it stands where the head was.
+    takes its output, when a block beside its own holds the same layer, or when an `nn.Identity` is
+    registered after all parameters: it stands where the head was.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ def _find(model: nn.Module) -> tuple[list[str], str]:
     if not name:
         return [], ""
     names = list(layers)
-    for later in names[names.index(name) + 1 :]:
-        empty = isinstance(layers[later], nn.Identity) and later.count(".") <= name.count(".")
+    last = max(i for i, m in enumerate(layers.values()) if list(m.parameters(recurse=False)))
+    for i, later in list(enumerate(names))[names.index(name) + 1 :]:
+        empty = i > last and isinstance(layers[later], nn.Identity)
         if empty or _normalises(layers[later], layers[name]):
             kind = type(layers[later]).__name__
             return (

@@ -97,6 +97,7 @@ def test_each_torchvision_model_has_preprocessing_head_stages_and_features_that_
     assert {output_layer(model, part)[1].weight.shape[0] for part in [head, *aux]} == {7}
     assert backbone.features(x).shape == size
     assert featx.remove_head(model) == backbone.num_features
+    assert find_heads(model) == []
     assert model(x).shape == size
     assert backbone.features(x).shape == size
 
