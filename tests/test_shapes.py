@@ -415,7 +415,7 @@ REFUSED = {
     "colour": (
         GlyphNet,
         (4, 3, 32, 32),
-        "conv1 (Conv2d) expected 1 channels, got 3",
+        "conv1 (Conv2d) expected 1 channel, got 3",
         "keepdim=True",
     ),
     "last": (small_resnet, (4, 64, 64, 3), "got 64 in", "x.permute(0, 3, 1, 2)"),
@@ -425,7 +425,7 @@ REFUSED = {
     "no channels": (
         GlyphNet,
         (4, 32, 32),
-        "conv1 (Conv2d) expected 1 channels, got 4",
+        "conv1 (Conv2d) expected 1 channel, got 4",
         "x[:, None]",
     ),
     "2-D": (
