@@ -191,9 +191,9 @@ def test_tensors_and_memory_maps_give_what_arrays_give(tmp_path):
 def test_features_too_many_for_float64_give_the_same(monkeypatch):
     X, y = _blobs(4, 300)
     exact = featx.LinearProbe("path", random_state=0).fit(X, y)
-    monkeypatch.setattr("featx.probes.EXACT_CELLS", 0)  # float32 …
-    monkeypatch.setattr("featx.probes.CELLS_AT_ONCE", 200)  # … in many blocks
-    monkeypatch.setattr("featx.probes.BASIS_SIZE", 2)  # … and on the features' own axes
+    monkeypatch.setattr("featx.descent.EXACT_CELLS", 0)  # float32 …
+    monkeypatch.setattr("featx.descent.CELLS_AT_ONCE", 200)  # … in many blocks
+    monkeypatch.setattr("featx.descent.BASIS_SIZE", 2)  # … and on the features' own axes
     large = featx.LinearProbe("path", random_state=0).fit(X, y)
     assert large.C_ == exact.C_
     assert np.allclose(large.predict_proba(X), exact.predict_proba(X), atol=1e-2)
@@ -305,7 +305,7 @@ def test_wrong_features_are_told_in_a_sentence(probe, kind):
 
 @pytest.mark.parametrize("block", [2**22, 64])
 def test_knn_with_equal_votes_is_scikit_learns(glyphnet_features, monkeypatch, block):
-    monkeypatch.setattr("featx.probes.CELLS_AT_ONCE", block * 256)
+    monkeypatch.setattr("featx.descent.CELLS_AT_ONCE", block * 256)
     X, y = glyphnet_features.X, glyphnet_features.y
     ours = featx.KNNProbe(7, temperature=np.inf).fit(X[:500], y[:500])
     theirs = KNeighborsClassifier(7, metric="cosine").fit(X[:500], y[:500])
