@@ -346,7 +346,7 @@ def test_a_model_that_sets_modes_itself_is_reported_and_can_be_frozen_again():
                 module.training = mode
             return self
 
-    model = freeze(Bare(nn.Linear(8, 4))).train()
+    model = freeze(Bare(nn.Linear(8, 4)).eval()).train()
     report = freeze_report(model)
     assert "train" in {row.batchnorm for row in report.rows}
     assert "pinned" not in report.text.partition("warning")[0]
