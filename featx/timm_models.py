@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from torch import nn
@@ -80,12 +83,14 @@ def timm_model(
             f"Expected timm to have weights for {name}, but it has none. Pass weights=None for random "
             "ones, or a file."
         )
+    config = timm.get_pretrained_cfg(full)
     try:
+        if download:
+            _check_hub(config)
         model = timm.create_model(full, pretrained=download)
     except Exception as error:  # the hub's client has its own families of errors
         if not download:
             raise
-        config = timm.get_pretrained_cfg(full)
         file = config.hf_hub_filename or "model.safetensors"
         source = f"the file {file} of {config.hf_hub_id} on the Hugging Face hub"
         raise FeatxError(
@@ -96,6 +101,22 @@ def timm_model(
     if path is not None:
         load_state(model, read_state(path, name), path, name)
     return model, _timm_transforms(timm.data.resolve_model_data_config(model))
+
+
+def _check_hub(config: Any) -> None:
+    """Raise at once where there is no network: the hub's client would try for a minute."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    files = (config.hf_hub_filename, "model.safetensors", "pytorch_model.bin")
+    here = [
+        try_to_load_from_cache(config.hf_hub_id, file)
+        for file in files
+        if file and config.hf_hub_id
+    ]
+    if any(isinstance(path, str) for path in here) or getproxies() or not config.hf_hub_id:
+        return
+    host = urlsplit(constants.ENDPOINT)
+    socket.create_connection((host.hostname, host.port or 443), timeout=10).close()
 
 
 def _timm_transforms(config: Mapping[str, Any]) -> Callable[[torch.Tensor], torch.Tensor]:

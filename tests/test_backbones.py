@@ -531,6 +531,7 @@ def test_timm_without_a_network_names_the_file(monkeypatch, weights):
         raise ConnectionError("no route")
 
     monkeypatch.setattr("timm.models._builder.load_pretrained", unreachable)
+    monkeypatch.setattr("featx.timm_models._check_hub", lambda config: None)
     with pytest.raises(
         featx.FeatxError,
         match=r"no route.*model.safetensors of timm/resnet10t\.c3.*weights=.*glyphnet",
@@ -544,6 +545,20 @@ def test_what_names_no_weights_of_timm_is_refused_not_ignored(monkeypatch, weigh
     monkeypatch.setattr("timm.create_model", lambda *a, **k: pytest.fail("built all the same"))
     with pytest.raises(featx.FeatxError, match=r"Expected weights of timm/resnet10t|there is none"):
         featx.load_backbone("timm/resnet10t", weights)
+
+
+@needs_timm
+def test_timm_without_a_network_gives_up_at_once(monkeypatch):
+    """The hub's own client tries a dozen times before it does."""
+
+    def no_route(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("socket.create_connection", no_route)
+    monkeypatch.setattr("featx.timm_models.getproxies", dict)
+    monkeypatch.setattr("timm.create_model", lambda *a, **k: pytest.fail("tried all the same"))
+    with pytest.raises(featx.FeatxError, match=r"no route to host.*resnet10t\.c3.*glyphnet"):
+        featx.load_backbone("timm/resnet10t")
 
 
 @needs_timm
