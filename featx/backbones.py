@@ -51,6 +51,13 @@ class Backbone:
         How tokens become one row, ``"cls"`` or ``"mean"``, where `layer` gives some.
     places : tuple of str
         Where the heads were at first: features go in there, whatever a user puts in their place.
+
+    Examples
+    --------
+    >>> import featx
+    >>> backbone = featx.load_backbone("glyphnet")
+    >>> backbone, backbone.in_channels, backbone.model.fc
+    (Backbone(glyphnet, 256 features), 1, Linear(in_features=256, out_features=52, bias=True))
     """
 
     name: str

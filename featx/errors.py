@@ -12,6 +12,14 @@ class FeatxError(ValueError):
     """What was expected, what came, and what to do about it, in one sentence or two.
 
     It derives from `ValueError`, so code that already catches that keeps working.
+
+    Examples
+    --------
+    >>> import featx
+    >>> featx.load_backbone("glyphnet", weights="IMAGENET1K_V1")
+    Traceback (most recent call last):
+        ...
+    featx.errors.FeatxError: Expected weights of glyphnet: one of default, ...
     """
 
     #: What the command line exits with: 2 is wrong use.

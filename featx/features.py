@@ -91,6 +91,14 @@ class Features:
         How it was done, and where the time went.
     meta : dict
         Which backbone, weights and settings these features are of.
+
+    Examples
+    --------
+    Features that come from elsewhere can be saved, and probed with ``featx probe``, just the same:
+
+    >>> features = Features(np.zeros((4, 8), np.float32), np.array([0, 0, 1, 1]), class_names=("cat", "dog"))
+    >>> features, len(features)
+    (Features(X (4, 8), with labels), 4)
     """
 
     X: np.ndarray

@@ -265,6 +265,13 @@ class FreezeReport:
         One for each stage, from stem to head.
     warnings : list of str
         What will not do what it looks like. Empty when all is well.
+
+    Examples
+    --------
+    >>> import featx
+    >>> report = freeze_report(freeze(featx.load_backbone("glyphnet").model))
+    >>> [row.stage for row in report.rows if row.trainable], report.warnings
+    (['fc'], [])
     """
 
     rows: list[StageRow]

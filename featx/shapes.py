@@ -85,6 +85,13 @@ class ShapeTrace:
     not_called : tuple of str
         Modules with parameters of their own that were not called: left out in eval mode (auxiliary
         heads), used directly by their parent (attention's ``out_proj``), or not in use.
+
+    Examples
+    --------
+    >>> import featx
+    >>> trace = trace_shapes(featx.load_backbone("glyphnet"), (2, 1, 32, 32))
+    >>> trace["layer4"].shape, trace.stages()[-1]
+    ((2, 256, 4, 4), ('fc', (2, 52)))
     """
 
     rows: tuple[ShapeRow, ...]

@@ -488,9 +488,9 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 def _short(row: np.ndarray) -> list[float]:
     """Sum up a row of any length in at most 256 numbers, all of it with a sign drawn at random."""
-    mixed = row * np.random.default_rng(0).choice(np.float32([-1, 1]), row.shape)
-    sums: np.ndarray = np.pad(mixed, (0, -len(row) % 256)).reshape(-1, 256).sum(0)
-    return sums.tolist()
+    mixed = row * np.random.default_rng(0).choice(np.array([-1, 1], np.float32), row.shape)
+    columns: Any = np.pad(mixed, (0, -len(row) % 256)).reshape(-1, 256)
+    return columns.sum(0).tolist()
 
 
 def _same_features(
@@ -498,7 +498,7 @@ def _same_features(
 ) -> bool:
     """Say whether two runs computed the same thing, but for rounding and another device."""
     return stored.keys() == canary.keys() and all(
-        np.allclose(stored[layer], row, rtol=0, atol=tolerance * max(map(abs, row)) + 1e-12)
+        np.allclose(stored[layer], row, rtol=0, atol=tolerance * float(np.abs(row).max()) + 1e-12)
         for layer, row in canary.items()
     )
 

@@ -146,3 +146,17 @@ def test_each_timm_family_goes_through_timms_own_words(name):
         torch.testing.assert_close(backbone.features(x), model(x).reshape(2, -1))
     parts = stages(model)
     assert sum(len(s.parameters) for s in parts) == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in SMALL])
+def test_extraction_and_trace_take_each_family_as_it_comes(name, digits):
+    """Real numbers, from raw images to rows; the model is traced on what it was given."""
+    backbone = featx.load_backbone(name, weights=None)
+    features = featx.extract(backbone, digits.images[:2], progress=False)
+    assert features.X.shape == (2, backbone.num_features)
+    trace = featx.trace_shapes(
+        backbone, backbone.preprocess(digits.images[:1].expand(-1, 3, -1, -1))
+    )
+    assert trace[0].shape == (1, 1000)
+    mean = featx.extract(backbone, digits.images[:2], pooling="mean", progress=False)
+    assert mean.X.shape[0] == 2
