@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from itertools import chain
 from numbers import Integral
 from pathlib import Path
-from types import CodeType, NoneType
+from types import NoneType
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
-import torchvision
 from torch import nn
 
-from featx import __version__
 from featx.backbones import Backbone
 from featx.datasets import SkippedFile
 from featx.errors import FeatxError, first_line
 from featx.features import Features, Plan, load_features
+from featx.fingerprint import code_of, describe
 from featx.layers import LayerReader
 from featx.processes import Group, join_group
 from featx.progress import progress_bar
@@ -149,8 +145,18 @@ def extract(
     )
     for file in source.skipped:
         job.refuse({file.path: file.reason})
+    meta = {
+        **describe(backbone),
+        "layers": reader.names,
+        "pooling": reader.pooling,
+        "pooled_from_map": reader.from_map,
+        "precision": plan.precision,
+    }
     with _in_use(backbone.model, target):
-        found = _to_memory(job) if cache_dir is None else _to_store(job, Path(cache_dir), group)
+        if cache_dir is None:
+            found = _to_memory(job)
+        else:
+            found = _to_store(job, meta, Path(cache_dir).expanduser(), group)
     plan.images = len(found.rows)
     return Features(
         found.arrays[reader.names[-1]],
@@ -160,7 +166,7 @@ def extract(
         source.class_names,
         [*source.skipped, *(SkippedFile(source.name(r), why) for r, why in found.broken.items())],
         plan,
-        _description(job),
+        meta,
     )
 
 
@@ -308,12 +314,13 @@ def _to_memory(job: _Job) -> _Found:
 # --- with one -------------------------------------------------------------------------------------
 
 
-def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
+def _to_store(job: _Job, meta: dict[str, Any], cache_dir: Path, group: Group) -> _Found:
     scan = group.from_first(
         lambda: job.source.scan(num_workers=job.plan.num_workers, show=job.show)
     )
     _check_any(job, len(scan.digests) - len(scan.broken), scan.broken)
-    canary, key = group.from_first(lambda: _canary(job, scan))
+    canary, preprocessing = group.from_first(lambda: _canary(job, scan))
+    key = {**meta, "preprocessing": preprocessing}
     widths = {layer: len(row) for layer, row in canary.items()}
     tolerance = 0.001 if job.plan.precision == "float32" else 0.02
     recipe = group.from_first(lambda: Recipe(cache_dir, job.backbone.name, key, canary, tolerance))
@@ -425,8 +432,8 @@ def _check_unchanged(job: _Job, scan: Scan, batch: Batch) -> None:
             )
 
 
-def _canary(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Run one fixed image through: layer -> features ``(D,)``, and everything they depend on.
+def _canary(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], str]:
+    """Run one fixed image through: layer -> features ``(D,)``, and what the preprocessing does.
 
     The name of a function does not say what it does, so the preprocessing is known by its code and by what
     it makes of two images of different sizes.
@@ -443,12 +450,12 @@ def _canary(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], dict[str, Any
                 sizes = [tuple(batch.images.shape[-2:])]
                 break
         rows, seen = _run_noise(job, sizes)
-    return rows, {**_description(job), "preprocessing": seen}
+    return rows, seen
 
 
 def _run_noise(job: _Job, sizes: list[tuple]) -> tuple[dict[str, np.ndarray], str]:
     generator = torch.Generator().manual_seed(0)
-    seen = hashlib.sha256(repr(_code(job.backbone.preprocess)).encode())
+    seen = hashlib.sha256(repr(code_of(job.backbone.preprocess)).encode())
     prepared = []
     for size in sizes:
         shape = (1, job.backbone.in_channels, *size)
@@ -470,55 +477,6 @@ def _random(what: str) -> FeatxError:
         f"Expected {what} that gives the same each time, got random numbers in it. With cache_dir one draw "
         "would be frozen for good: leave the random part out."
     )
-
-
-def _code(function: Any) -> Any:
-    """Return what a Python function does, as far as its own code says it: no names of files, no lines."""
-    code = getattr(function, "__code__", function)
-    if not isinstance(code, CodeType):
-        return None
-    constants = [_code(each) or repr(each) for each in code.co_consts]
-    return code.co_code.hex(), code.co_names, constants
-
-
-def _structure(model: nn.Module) -> str:
-    """Describe the modules: their classes, their plain attributes, and the code of those not from torch."""
-    lines = [repr(model)]
-    for name, module in model.named_modules():
-        plain = {
-            key: value
-            for key, value in vars(module).items()
-            if isinstance(value, (bool, int, float, str, tuple)) and key not in ("training", "name")
-        }
-        lines.append(f"{name} {type(module).__qualname__} {sorted(plain.items())}")
-    for kind in sorted({kind for m in model.modules() for kind in type(m).__mro__}, key=repr):
-        if kind.__module__.partition(".")[0] not in ("torch", "torchvision", "timm", "builtins"):
-            functions = {key: _code(value) for key, value in sorted(vars(kind).items())}
-            lines.append(f"{kind.__qualname__} {functions}")
-    # Functions print as their address, which is another one each time.
-    return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
-
-
-def _description(job: _Job) -> dict[str, Any]:
-    """Say which features these are: everything that they depend on but the images."""
-    return {
-        "backbone": job.backbone.name,
-        "weights_id": job.backbone.weights_id,
-        "architecture": hashlib.sha256(_structure(job.backbone.model).encode()).hexdigest()[:16],
-        "in_channels": job.backbone.in_channels,
-        "layers": job.reader.names,
-        "pooling": job.reader.pooling,
-        "pooled_from_map": job.reader.from_map,
-        "precision": job.plan.precision,
-        "versions": _versions(job.backbone),
-    }
-
-
-def _versions(backbone: Backbone) -> dict[str, str]:
-    packages = [torch, torchvision, PIL, np]
-    if backbone.name.startswith("timm/"):
-        packages.append(import_module("timm"))
-    return {"featx": __version__} | {each.__name__: each.__version__ for each in packages}
 
 
 # --- small things ---------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ class Features:
         FeatxError
             When it cannot be written to.
         """
-        folder = Path(folder)
+        folder = Path(folder).expanduser()
         arrays = {"X.npy": self.X}
         arrays |= {
             f"layers/{file_name(layer)}": X for layer, X in self.layers.items() if X is not self.X
@@ -213,7 +213,7 @@ def load_features(folder: str | Path) -> Features:
     ...     featx.load_features(features.save(folder)).X.shape
     (1797, 256)
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     try:
         content = (folder / "meta.json").read_bytes()
     except FileNotFoundError as error:
