@@ -306,6 +306,15 @@ def test_lower_precision_gives_the_same_features_but_for_rounding(
     assert not np.array_equal(X, plain)
 
 
+def test_a_probe_on_lower_precision_scores_the_same(backbone, digits, glyphnet_features):
+    plain, y = glyphnet_features.X, glyphnet_features.y
+    lower = extract(backbone, digits, precision="bfloat16", progress=False).X
+    scores = [
+        featx.LinearProbe().fit(X[::2], y[::2]).score(X[1::2], y[1::2]) for X in (plain, lower)
+    ]
+    assert abs(scores[0] - scores[1]) <= 0.005, scores
+
+
 def test_the_plan_says_what_was_done(backbone, digits):
     plan = extract(backbone, digits.images[:20], batch_size=7, progress=False).plan
     assert (plan.images, plan.computed, plan.batch_size, plan.num_workers) == (20, 20, 7, 0)
