@@ -441,9 +441,8 @@ def _canary(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], str]:
     sizes = [(224, 224), (96, 160)]
     try:
         rows, seen = _run_noise(job, sizes)
-    except (
-        FeatxError
-    ):  # perhaps nothing resizes, and the model takes another size: that of the data
+    except FeatxError:
+        # Perhaps nothing resizes, and the model takes another size: that of the data.
         readable = [[row] for row in range(len(scan.digests)) if row not in scan.broken]
         for batch in job.source.batches(readable, job.prepare):
             if len(batch.rows):  # a file may turn out to be no image
