@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx import datasets as datasets
+    from featx import metrics as metrics
+    from featx import pitfalls as pitfalls
     from featx import plots as plots
     from featx import study as study
     from featx.backbones import Backbone as Backbone
@@ -20,6 +22,8 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx.extraction import extract as extract
     from featx.features import Features as Features
     from featx.features import load_features as load_features
+    from featx.findings import Finding as Finding
+    from featx.findings import Findings as Findings
     from featx.freezing import FreezeReport as FreezeReport
     from featx.freezing import assert_frozen as assert_frozen
     from featx.freezing import freeze as freeze
@@ -28,8 +32,12 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx.freezing import unfreeze as unfreeze
     from featx.heads import remove_head as remove_head
     from featx.heads import replace_head as replace_head
+    from featx.metrics import RegressionReport as RegressionReport
     from featx.metrics import Report as Report
+    from featx.metrics import ThresholdChoice as ThresholdChoice
+    from featx.metrics import choose_threshold as choose_threshold
     from featx.metrics import evaluate as evaluate
+    from featx.metrics import evaluate_regression as evaluate_regression
     from featx.probes import FeatureExtractor as FeatureExtractor
     from featx.probes import KNNProbe as KNNProbe
     from featx.probes import LinearProbe as LinearProbe
@@ -48,6 +56,8 @@ _HOME = {
     "extract": "extraction",
     "Features": "features",
     "load_features": "features",
+    "Finding": "findings",
+    "Findings": "findings",
     "FreezeReport": "freezing",
     "assert_frozen": "freezing",
     "freeze": "freezing",
@@ -56,8 +66,12 @@ _HOME = {
     "unfreeze": "freezing",
     "remove_head": "heads",
     "replace_head": "heads",
+    "RegressionReport": "metrics",
     "Report": "metrics",
+    "ThresholdChoice": "metrics",
+    "choose_threshold": "metrics",
     "evaluate": "metrics",
+    "evaluate_regression": "metrics",
     "FeatureExtractor": "probes",
     "KNNProbe": "probes",
     "LinearProbe": "probes",
@@ -67,7 +81,7 @@ _HOME = {
     "trace_shapes": "shapes",
     "stage_names": "stages",
 }
-_SUBMODULES = ("datasets", "plots", "study")
+_SUBMODULES = ("datasets", "metrics", "pitfalls", "plots", "study")
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
 

@@ -1,0 +1,125 @@
+"""A report is a headline, tables and findings; each shows as text, as HTML and in rich's terminal.
+
+The HTML sets no colours, so that it takes those of the page around it, light or dark; and nothing is told
+by colour alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from featx.findings import Findings
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+__all__ = ["Sheet", "Table", "sheet_html", "sheet_rich", "sheet_text"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells of text; the first column names the rows.
+
+    Attributes
+    ----------
+    caption : str
+        What it shows.
+    header : tuple of str
+        One word a column.
+    rows : list of tuple of str
+        The cells.
+    """
+
+    caption: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Everything that a report shows, as text.
+
+    Attributes
+    ----------
+    headline : str
+        One line: the verdict.
+    tables : list of Table
+        The numbers.
+    findings : Findings
+        What stands out.
+    """
+
+    headline: str
+    tables: list[Table]
+    findings: Findings
+
+
+def sheet_text(sheet: Sheet) -> str:
+    """Lay a sheet out as lines of text.
+
+    Examples
+    --------
+    >>> table = Table("Class by class", ("class", "recall"), [("cat", "0.83"), ("dog", "0.88")])
+    >>> print(sheet_text(Sheet("Verdict: good", [table], Findings())))
+    Verdict: good
+    <BLANKLINE>
+    class  recall
+    cat    0.83
+    dog    0.88
+    <BLANKLINE>
+    Nothing stands out.
+    """
+    blocks = [sheet.headline, *map(_table_text, sheet.tables), str(sheet.findings)]
+    return "\n\n".join(blocks)
+
+
+def _table_text(table: Table) -> str:
+    lines = [table.header, *table.rows] if any(table.header) else table.rows
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def sheet_html(sheet: Sheet) -> str:
+    """Lay a sheet out as HTML, to stand in a notebook or in a page."""
+    tables = "".join(map(_table_html, sheet.tables))
+    return f"<p><strong>{escape(sheet.headline)}</strong></p>{tables}{sheet.findings._repr_html_()}"
+
+
+def _table_html(table: Table) -> str:
+    left, right = "style='text-align:left'", "style='text-align:right'"
+    head = "".join(
+        f"<th scope='col' {right if i else left}>{escape(name)}</th>"
+        for i, name in enumerate(table.header)
+    )
+    body = "".join(
+        f"<tr><th scope='row' {left}>{escape(first)}</th>"
+        + "".join(f"<td {right}>{escape(cell)}</td>" for cell in rest)
+        + "</tr>"
+        for first, *rest in table.rows
+    )
+    return (
+        f"<table><caption>{escape(table.caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<tbody>{body}</tbody></table>"
+    )
+
+
+def sheet_rich(sheet: Sheet) -> Group:
+    """Lay a sheet out for a terminal."""
+    from rich.console import Group
+    from rich.table import Table as RichTable
+    from rich.text import Text  # plain text: a class may be called [red]
+
+    parts: list[Any] = [Text(sheet.headline, style="bold"), Text()]
+    for table in sheet.tables:
+        drawn = RichTable(title=Text(table.caption), title_justify="left")
+        for i, name in enumerate(table.header):
+            drawn.add_column(Text(name), justify="right" if i else "left")
+        for row in table.rows:
+            drawn.add_row(*map(Text, row))
+        parts.append(drawn)
+    return Group(*parts, Text(str(sheet.findings)))
