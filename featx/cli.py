@@ -131,18 +131,21 @@ def extract(
 @app.command()
 def probe(
     features: Annotated[Path, typer.Argument(help="Folder that 'featx extract' wrote.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report; by default the same one.")
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to write it: .html or .json. By default report.html beside the features."
+        ),
     ] = None,
     test_size: Annotated[float, typer.Option(help="Share of the images to test on.")] = 0.25,
     seed: Annotated[int, typer.Option(help="Which images these are.")] = 0,
 ) -> None:
-    """Fit a linear probe on features: a verdict, pictures and an HTML report."""
+    """Fit a linear probe on features: a verdict, what stands out, pictures, a report."""
     from featx.probe_report import probe_report, show_probe_report
 
     console = Console()
     show_probe_report(
-        probe_report(features, out, test_size=test_size, seed=seed, console=console), console
+        probe_report(features, report, test_size=test_size, seed=seed, console=console), console
     )
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from featx.errors import FeatxError
 from featx.store import write_atomically
 
-__all__ = ["figure_axes", "page", "picture", "write_report"]
+__all__ = ["figure_axes", "page", "picture", "report_kind", "write_report"]
 
 # Light and dark as the reader's system is set; pictures keep their white ground on both.
 _STYLE = """
@@ -75,6 +75,23 @@ def picture(heading: str, ax: Axes, words: str) -> str:
 def figure_axes(width: float, height: float) -> Axes:
     """Return Axes of a figure of their own, in inches, that no pyplot knows: nothing stays open."""
     return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def report_kind(path: Path) -> str:
+    """Return ``"html"`` or ``"json"``, by the end of the file's name.
+
+    Raises
+    ------
+    FeatxError
+        When it ends in something else.
+    """
+    kinds = {".html": "html", ".htm": "html", ".json": "json"}
+    if path.suffix.lower() not in kinds:
+        raise FeatxError(
+            f"Expected a file name that ends in .html or .json, got {path.name!r}. The first is a page with "
+            "pictures, the second is for programs."
+        )
+    return kinds[path.suffix.lower()]
 
 
 def write_report(path: Path, text: str) -> Path:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
 from featx import plots
+from featx.arrays import plain
 from featx.errors import FeatxError
 from featx.features import Features, load_features
+from featx.findings import Findings
 from featx.metrics import Report, evaluate
+from featx.pages import figure_axes, page, picture, report_kind, write_report
+from featx.pitfalls import check_imbalance, check_split
 from featx.probes import KNNProbe, LinearProbe
-from featx.store import write_atomically
+from featx.tables import Table, table_html
 
 __all__ = ["Mistake", "ProbeReport", "probe_report", "show_probe_report"]
 
@@ -66,12 +66,14 @@ class ProbeReport:
         The regularisation that was picked on the training images.
     knn_accuracy : float
         A second opinion that learns nothing: the most similar training images.
+    pitfalls : Findings
+        What stands out in the images and in how they were split, and makes the numbers doubtful.
     mistakes : list of Mistake
         The test images that it is most wrong about, the surest first.
     skipped : int
         Files that the extraction left out.
-    page : pathlib.Path
-        The report as HTML, pictures included.
+    path : pathlib.Path
+        Where all this was written to: a page with its pictures inside, or JSON.
     """
 
     title: str
@@ -81,27 +83,40 @@ class ProbeReport:
     report: Report
     C: float
     knn_accuracy: float
+    pitfalls: Findings
     mistakes: list[Mistake]
     skipped: int
-    page: Path
+    path: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the path, ready for JSON."""
+        kept = {key: value for key, value in vars(self).items() if key != "path"}
+        return plain(
+            {
+                **kept,
+                "report": self.report.to_dict(),
+                "pitfalls": self.pitfalls.to_dict(),
+                "mistakes": [asdict(mistake) for mistake in self.mistakes],
+            }
+        )
 
 
 def probe_report(
     folder: str | Path,
-    out: str | Path | None = None,
+    path: str | Path | None = None,
     *,
     test_size: float = 0.25,
     seed: int = 0,
     console: Console | None = None,
 ) -> ProbeReport:
-    """Fit probes on saved features, test them on images held out, and write ``report.html``.
+    """Fit probes on saved features, test them on images held out, and write a report.
 
     Parameters
     ----------
     folder
         What ``featx extract`` or `Features.save` wrote.
-    out
-        Folder for the page; by default `folder`.
+    path
+        The report: a page (``.html``) or ``.json``; by default ``report.html`` in `folder`.
     test_size
         Share of the images to test on, above 0 and below 1. Every class is split in this proportion.
     seed
@@ -117,9 +132,11 @@ def probe_report(
     Raises
     ------
     FeatxError
-        When there are no features, no classes, or too few images of one; when `out` cannot be written to.
+        When there are no features, no classes, or too few images of one; when `path` cannot be written to.
     """
     console = console or Console(quiet=True)
+    path = Path(path or Path(folder) / "report.html").expanduser()
+    kind = report_kind(path)  # before the work, so that nothing is computed in vain
     features = load_features(folder)
     names = _class_of_each_row(features, Path(folder))
     train, test = _split(names, test_size, seed)
@@ -132,7 +149,21 @@ def probe_report(
     with console.status("nearest neighbours"):
         knn = KNNProbe(min(20, len(train))).fit(X_train, y_train)
         knn_accuracy = float(np.mean(knn.predict(X_test) == y_test))
-    report = evaluate(y_test, predicted, probability, labels=list(probe.classes_), y_train=y_train)
+    report = evaluate(
+        y_test,
+        predicted,
+        probability,
+        labels=list(probe.classes_),
+        y_train=y_train,
+        train_accuracy=probe.score(X_train, y_train),
+    )
+    with console.status("the same images in both parts?"):
+        pitfalls = Findings(
+            [
+                *check_split(_part(features, train), _part(features, test)),
+                *check_imbalance(names),
+            ]
+        )
 
     wrong = np.flatnonzero(predicted != y_test)
     surest = wrong[np.argsort(-probability[wrong].max(1), kind="stable")][:MOST_MISTAKES]
@@ -145,7 +176,6 @@ def probe_report(
         )
         for i in surest
     ]
-    page = Path(out or folder) / "report.html"
     result = ProbeReport(
         f"{features.meta.get('backbone', 'features')} on {len(features)} images",
         len(train),
@@ -154,21 +184,27 @@ def probe_report(
         report,
         float(probe.C_),
         knn_accuracy,
+        pitfalls,
         mistakes,
         len(features.skipped),
-        page,
+        path,
     )
+    if kind == "json":
+        write_report(path, json.dumps(result.to_dict(), indent=1) + "\n")
+        return result
     with console.status("drawing"):
-        pictures = _pictures(features, names, probe, report, seed)
-    try:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(page, _html(result, pictures).encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise FeatxError(
-            f"Expected a folder to write the report to, got {page.parent}: {error.strerror}. Choose one with "
-            "--out DIR."
-        ) from error
+        pictures = report.pictures_html() + _pictures(features, names, probe, seed)
+        write_report(path, page(result.title, _html(result, pictures)))
     return result
+
+
+def _part(features: Features, rows: np.ndarray) -> Features:
+    """Return some of the rows, with where they came from."""
+    return Features(
+        features.X[rows],
+        None if features.y is None else features.y[rows],
+        paths=features.paths and [features.paths[row] for row in rows],
+    )
 
 
 def _class_of_each_row(features: Features, folder: Path) -> np.ndarray:
@@ -210,88 +246,41 @@ def _split(names: np.ndarray, test_size: float, seed: int) -> tuple[np.ndarray, 
     return np.sort(train), np.sort(test)
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
-def _pictures(
-    features: Features, names: np.ndarray, probe: LinearProbe, report: Report, seed: int
-) -> dict[str, tuple[str, bytes]]:
-    """Return heading -> (description, PNG)."""
+def _pictures(features: Features, names: np.ndarray, probe: LinearProbe, seed: int) -> str:
+    """Draw how C was picked, and the features in two dimensions, as HTML."""
+    drawn = ""
+    if probe.path_ is not None:
+        ax = plots.plot_regularisation_path(probe.path_, probe.C_, figure_axes(6.4, 4))
+        drawn += picture("How C was picked", ax, plots.alt_text(ax))
     rows = np.arange(len(names))
     if len(rows) > MOST_POINTS:
         rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_POINTS, replace=False))
     points = PCA(2, random_state=seed).fit_transform(features.X[rows])
-    pictures = {}
-
-    side = min(4 + 0.35 * len(report.labels), 16)
-    ax = _axes(side, side)
-    report.plot(ax)
-    ax.tick_params(axis="x", rotation=90 if len(report.labels) > 4 else 0)
-    right = int(np.trace(report.confusion))
-    pictures["What is taken for what"] = (
-        f"Confusion matrix: {right} of {sum(report.support)} test images are on the diagonal.",
-        _png(ax),
-    )
-    if probe.path_ is not None:
-        ax = plots.plot_regularisation_path(probe.path_, probe.C_, _axes(6.4, 4))
-        pictures["How C was picked"] = (plots.alt_text(ax), _png(ax))
     title = "Features in two dimensions (PCA)"
-    ax = plots.plot_features_2d(points, names[rows], _axes(6.4, 6.4), title=title)
-    pictures[title] = (plots.alt_text(ax), _png(ax))
-    return pictures
+    ax = plots.plot_features_2d(points, names[rows], figure_axes(6.4, 6.4), title=title)
+    return drawn + picture(title, ax, plots.alt_text(ax))
 
 
-def _axes(width: float, height: float) -> Axes:
-    # Figure, not pyplot: nothing stays open, and no screen is needed.
-    return Figure(figsize=(width, height), layout="constrained").subplots()
-
-
-def _png(ax: Axes) -> bytes:
-    buffer = io.BytesIO()
-    ax.figure.savefig(buffer, format="png", dpi=110)  # pyright: ignore[reportAttributeAccessIssue]
-    return buffer.getvalue()
-
-
-# --- the page -------------------------------------------------------------------------------------
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0 }
-caption { text-align: left; font-weight: bold }
-th, td { padding: .2rem .8rem; border-bottom: 1px solid #ccc; text-align: left }
-img { max-width: 100% }
-.verdict { font-size: 1.4rem } figure { margin: 1.5rem 0 } figcaption { color: #555 }
-"""
-
-
-def _html(result: ProbeReport, pictures: dict[str, tuple[str, bytes]]) -> str:
-    report = result.report
-    figures = "".join(
-        f"<h2>{escape(heading)}</h2><figure><img alt='{escape(words, quote=True)}' "
-        f"src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
-        f"<figcaption>{escape(words)}</figcaption></figure>"
-        for heading, (words, png) in pictures.items()
-    )
-    rows = "".join(
-        f"<tr><td>{escape(_printable(m.name))}</td><td>{escape(m.true)}</td><td>{escape(m.predicted)}</td>"
-        f"<td>{m.probability:.2f}</td></tr>"
-        for m in result.mistakes
-    )
-    mistakes = (
-        "<table><caption>The surest mistakes: look at these images, and at their labels</caption><thead><tr>"
-        "<th scope='col'>image</th><th scope='col'>class</th><th scope='col'>taken for</th>"
-        f"<th scope='col'>probability</th></tr></thead><tbody>{rows}</tbody></table>"
-        if rows
-        else "<p>Not one test image is wrong.</p>"
-    )
+def _html(result: ProbeReport, pictures: str) -> str:
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in _sentences(result))
     return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        f"<title>{escape(result.title)}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{escape(result.title)}</h1>"
-        f"<p class='verdict'>Verdict: <strong>{escape(report.verdict)}</strong></p>"
-        + "".join(f"<p>{escape(sentence)}</p>" for sentence in _sentences(result))
-        + f"<h2>Numbers</h2>{report._repr_html_()}{figures}<h2>Mistakes</h2>{mistakes}</body></html>"
+        f"{result.report._repr_html_()}{sentences}"
+        f"<h2>Images and split</h2>{result.pitfalls._repr_html_()}"
+        f"<h2>Mistakes</h2>{_mistakes_html(result)}{pictures}"
     )
+
+
+def _mistakes_html(result: ProbeReport) -> str:
+    if not result.mistakes:
+        return "<p>Not one test image is wrong.</p>"
+    rows = [
+        (_printable(m.name), m.true, m.predicted, f"{m.probability:.2f}") for m in result.mistakes
+    ]
+    caption = "The surest mistakes: look at these images, and at their labels"
+    return table_html(Table(caption, ("image", "class", "taken for", "probability"), rows))
 
 
 def _sentences(result: ProbeReport) -> list[str]:
@@ -307,7 +296,7 @@ def _sentences(result: ProbeReport) -> list[str]:
 
 
 def show_probe_report(result: ProbeReport, console: Console) -> None:
-    """Print the numbers, the verdict, the surest mistakes and where the page is.
+    """Print the numbers, the verdict, what stands out, the surest mistakes and where the page is.
 
     Parameters
     ----------
@@ -316,33 +305,22 @@ def show_probe_report(result: ProbeReport, console: Console) -> None:
     console
         Where to print.
     """
-    report = result.report
-    table = Table(title=result.title, caption="class by class, on the test images")
-    for column in ("class", "precision", "recall", "F1", "images"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for row in report.per_class():
-        table.add_row(*map(_plain, row))
-    console.print(table)
-    console.print(f"Verdict: {report.verdict}.", style="bold", highlight=False)
+
+    def say(text: str, **options: Any) -> None:
+        console.print(text, markup=False, highlight=False, **options)
+
+    say(result.title, style="bold")
+    console.print(result.report)
     for sentence in _sentences(result):
-        console.print(sentence, markup=False, highlight=False)
-    for finding in report.findings:
-        console.print(f"{finding.message} {finding.advice}", markup=False, highlight=False)
+        say(sentence)
+    say(f"Images and split: {result.pitfalls}" if not result.pitfalls else str(result.pitfalls))
     for mistake in result.mistakes[:3]:
-        console.print(
+        say(
             f"Wrong: {_printable(mistake.name)} is {mistake.true}, taken for {mistake.predicted} "
             f"({mistake.probability:.2f})",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
-    console.print(f"Report: {result.page}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _plain(cell: Any) -> str:
-    from rich.markup import escape as without_markup  # a class may be called [red]
-
-    return without_markup(str(cell))
+    say(f"Report: {result.path}", soft_wrap=True)
 
 
 def _printable(name: str) -> str:

@@ -15,7 +15,7 @@ from featx.findings import Findings
 if TYPE_CHECKING:
     from rich.console import Group
 
-__all__ = ["Sheet", "Table", "sheet_html", "sheet_rich", "sheet_text"]
+__all__ = ["Sheet", "Table", "sheet_html", "sheet_rich", "sheet_text", "table_html"]
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,12 @@ def _table_text(table: Table) -> str:
 
 def sheet_html(sheet: Sheet) -> str:
     """Lay a sheet out as HTML, to stand in a notebook or in a page."""
-    tables = "".join(map(_table_html, sheet.tables))
+    tables = "".join(map(table_html, sheet.tables))
     return f"<p><strong>{escape(sheet.headline)}</strong></p>{tables}{sheet.findings._repr_html_()}"
 
 
-def _table_html(table: Table) -> str:
+def table_html(table: Table) -> str:
+    """Lay one table out as HTML."""
     left, right = "style='text-align:left'", "style='text-align:right'"
     head = "".join(
         f"<th scope='col' {right if i else left}>{escape(name)}</th>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -50,18 +51,18 @@ class Page(HTMLParser):
 
 def test_the_page_stands_alone_and_is_readable(saved):
     found = probe_report(saved())
-    text = found.page.read_text()
+    text = found.path.read_text()
     page = Page(text)
-    assert found.page.name == "report.html"
+    assert found.path.name == "report.html"
     assert page.tags.count("h1") == 1
     assert page.tags.count("table") == page.tags.count("caption") >= 2
-    assert len(page.images) == 3
+    assert len(page.images) == 4  # confusion, reliability, path of C, features
     assert all(len(image["alt"]) > 40 for image in page.images)
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert "://" not in text
     assert "<b>bird" not in text  # class names are text, whatever they hold
     assert "&lt;b&gt;bird" in text
-    assert f"Verdict: <strong>{found.report.verdict}</strong>" in text
+    assert found.report.headline in text
 
 
 def test_numbers_are_of_rows_kept_back(saved):
@@ -94,18 +95,39 @@ def test_a_wrong_label_is_named_by_its_path(saved):
         assert (named[name].true, named[name].predicted) == ("dog", "cat")
     sure = [image.probability for image in found.mistakes]
     assert sure == sorted(sure, reverse=True)
-    assert found.mistakes[0].name in found.page.read_text()
+    assert found.mistakes[0].name in found.path.read_text()
 
 
 def test_it_is_shown_in_a_terminal(saved, tmp_path):
-    found = probe_report(saved(), tmp_path / "new" / "out")
+    found = probe_report(saved(), tmp_path / "new" / "out.html")
     console = Console(file=io.StringIO(), width=100)
     show_probe_report(found, console)
     text = console.file.getvalue()
     assert f"Verdict: {found.report.verdict}" in text
     assert f"{found.report.accuracy:.3f}" in text
     assert f"{found.knn_accuracy:.3f}" in text
-    assert str(found.page) in text
+    assert str(found.path) in text
+
+
+def test_json_holds_everything_for_programs(saved, tmp_path):
+    found = probe_report(saved(), tmp_path / "report.json")
+    said = json.loads((tmp_path / "report.json").read_text())
+    assert said == json.loads(json.dumps(found.to_dict()))
+    assert said["report"]["accuracy"] == found.report.accuracy
+    assert said["report"]["intervals"]["accuracy"]
+    assert said["train_rows"] == 68
+
+
+def test_the_same_image_in_both_parts_is_said(saved, capsys):
+    """Every row is there twice: whatever the split, copies lie on both sides."""
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(45, 6)).astype(np.float32)
+    found = probe_report(saved(X=np.concatenate([half, half]), paths=None))
+    assert "exact_duplicates" in found.pitfalls
+    assert "exact" in found.path.read_text().lower() or "same" in found.path.read_text().lower()
+    show_probe_report(found, Console(width=100))
+    assert found.pitfalls["exact_duplicates"].message[:30] in capsys.readouterr().out
+    assert "exact_duplicates" not in probe_report(saved()).pitfalls
 
 
 @pytest.mark.parametrize(
@@ -125,8 +147,10 @@ def test_a_folder_without_features_and_one_without_room_are_told(saved, tmp_path
     with pytest.raises(featx.FeatxError, match="featx extract"):
         probe_report(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(featx.FeatxError, match="Choose one with --out"):
-        probe_report(saved(), tmp_path / "file")
+    with pytest.raises(featx.FeatxError, match="Choose another one"):
+        probe_report(saved(), tmp_path / "file" / "report.html")
+    with pytest.raises(featx.FeatxError, match=r"ends in \.html or \.json, got 'report\.pdf'"):
+        probe_report(saved(), tmp_path / "report.pdf")
     with pytest.raises(featx.FeatxError, match="test_size"):
         probe_report(saved(), test_size=1.5)
 
@@ -136,5 +160,5 @@ def test_two_images_a_class_and_very_many_classes_are_enough(saved):
     found = probe_report(saved(y=y, class_names=tuple(f"class {i}" for i in range(45)), paths=None))
     assert (found.train_rows, found.test_rows) == (45, 45)
     assert found.C == 1
-    assert len(Page(found.page.read_text()).images) == 2  # no path was walked
+    assert len(Page(found.path.read_text()).images) == 3  # no path was walked
     assert found.mistakes[0].name.startswith("row ")

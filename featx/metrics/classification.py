@@ -140,7 +140,7 @@ def evaluate(
     one_class = len(np.unique(read.y_true)) == 1
     ratings = [rate_all({} if one_class else end, limits) for end in ends]
     found = [
-        *about_the_data(read, base, numbers, choice, limits),
+        *about_the_data(read, base, numbers, choice, labels is not None, limits),
         *about_guessing(numbers, limits),
         *about_trust(read, numbers, train_accuracy, limits),
         *about_errors(numbers, costs, limits),

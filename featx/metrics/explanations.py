@@ -21,6 +21,7 @@ def about_the_data(
     base: np.ndarray,
     numbers: dict[str, Any],
     choice: ThresholdChoice | None,
+    labels_named: bool,
     limits: Mapping[str, float],
 ) -> Iterator[Finding]:
     """Ask whether this is a fair test at all."""
@@ -39,6 +40,14 @@ def about_the_data(
             f"In the test rows, but not in y_train: {', '.join(map(str, new))}.",
             "Nobody learns a class that was not shown: split so that all classes are in both.",
             {"classes": new},
+        )
+    said = [read.classes[c] for c in np.unique(read.y_pred) if not support[c] and c not in base]
+    if said and not labels_named:
+        yield Finding(
+            "class_only_predicted",
+            f"Predicted, but no true label here or in y_train: {', '.join(map(repr, said))}.",
+            "Check the spelling of the labels, or name all classes with labels=[…].",
+            {"classes": said},
         )
     reused = 0 if choice is None else reused_rows(choice, read)
     if reused > limits["same_rows"] * rows:

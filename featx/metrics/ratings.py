@@ -114,15 +114,17 @@ def rate_all(numbers: Mapping[str, float], limits: Mapping[str, float]) -> dict[
         ratings["accuracy"] = rate(good, numbers["skill"], limits)
     for name in ("precision", "recall"):
         if name in numbers:
-            value = numbers[name]
-            good = value > limits["precision_recall_good"]
-            ratings[name] = "good" if good else "fair"
-            if value < limits["precision_recall_bad"]:
-                ratings[name] = "bad"
+            ratings[name] = _rate_share(numbers[name], limits)
     if "log_loss" in numbers:
         good = numbers["log_loss"] < limits["loss_good"]
         ratings["log_loss"] = rate(good, numbers["loss_skill"], limits)
     return ratings
+
+
+def _rate_share(value: float, limits: Mapping[str, float]) -> Rating:
+    if value < limits["precision_recall_bad"]:
+        return "bad"
+    return "good" if value > limits["precision_recall_good"] else "fair"
 
 
 def verdict(ratings: Mapping[str, Rating]) -> Verdict:

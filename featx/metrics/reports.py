@@ -79,23 +79,24 @@ class _Shown:
         FeatxError
             When the name ends in something else, or the file cannot be written.
         """
-        from featx.pages import figure_axes, page, picture, write_report
-        from featx.plots import alt_text
+        from featx.pages import page, report_kind, write_report
 
         path = Path(path).expanduser()
-        if path.suffix == ".json":
+        if report_kind(path) == "json":
             return write_report(path, json.dumps(self.to_dict(), indent=1) + "\n")
-        if path.suffix not in (".html", ".htm"):
-            raise FeatxError(
-                f"Expected a file name that ends in .html or .json, got {path.name!r}. The first is a page "
-                "with pictures, the second is for programs."
-            )
-        figures = ""
+        return write_report(path, page(title, self._repr_html_() + self.pictures_html()))
+
+    def pictures_html(self) -> str:
+        """Draw all pictures that there are numbers for, as HTML with a heading and words for each."""
+        from featx.pages import figure_axes, picture
+        from featx.plots import alt_text
+
+        html = ""
         for heading, (size, draw) in self._pictures().items():
             ax = figure_axes(*size)
             draw(ax)
-            figures += picture(heading, ax, alt_text(ax))
-        return write_report(path, page(title, self._repr_html_() + figures))
+            html += picture(heading, ax, alt_text(ax))
+        return html
 
     def __str__(self) -> str:
         return sheet_text(self.sheet())
@@ -234,7 +235,12 @@ class Report(_Shown):
         )
         overall.rows.extend(self.summary())
         header = ("class", "precision", "recall", "F1", "rows")
-        classes = Table("Class by class", header, list(self.per_class()))
+        rows, caption = list(self.per_class()), "Class by class"
+        if len(rows) > MOST_CLASSES:
+            weakest = np.argsort(np.where(self.support, self.f1, np.inf), kind="stable")
+            rows = [rows[c] for c in weakest[:MOST_CLASSES]]
+            caption = f"The {len(rows)} weakest of {len(self.labels)} classes"
+        classes = Table(caption, header, rows)
         return Sheet(self.headline, [overall, classes], self.findings)
 
     def plot(self, kind: str | None = None, ax: Axes | None = None) -> Any:
@@ -334,6 +340,7 @@ class Report(_Shown):
 
 
 BINS = 10  # of the reliability picture
+MOST_CLASSES = 30  # shown: of more the weakest
 
 _HEADINGS = {
     "confusion": "What is taken for what",

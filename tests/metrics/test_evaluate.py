@@ -106,7 +106,9 @@ def test_the_same_numbers_measured_on_rows():
 def test_thresholds_are_data():
     y = counts(50, 10, 5, 35)
     assert featx.evaluate(*y, thresholds={"accuracy_good": 0.8}).verdict == "good"
-    with pytest.raises(featx.FeatxError, match=r"got 'acuracy_good'\. Close matches: accuracy_good"):
+    with pytest.raises(
+        featx.FeatxError, match=r"got 'acuracy_good'\. Close matches: accuracy_good"
+    ):
         featx.evaluate(*y, thresholds={"acuracy_good": 0.8})
     with pytest.raises(featx.FeatxError, match="a number for the threshold 'accuracy_good'"):
         featx.evaluate(*y, thresholds={"accuracy_good": "high"})
@@ -302,6 +304,23 @@ def test_one_class_tells_nothing():
 def test_a_class_that_was_never_shown_is_named():
     report = featx.evaluate(["a", "b", "c"], ["a", "b", "b"], y_train=["a", "b", "b"])
     assert report.findings["class_not_trained"].numbers == {"classes": ["c"]}
+
+
+def test_a_label_that_is_only_predicted_is_named():
+    typo = featx.evaluate(["cat", "dog", "cat"], ["Cat", "dog", "Cat"])
+    assert typo.findings["class_only_predicted"].numbers == {"classes": ["Cat"]}
+    for options in ({"labels": ["Cat", "cat", "dog"]}, {"y_train": ["Cat", "cat", "dog"]}):
+        report = featx.evaluate(["cat", "dog", "cat"], ["Cat", "dog", "Cat"], **options)
+        assert "class_only_predicted" not in report.findings
+
+
+def test_of_very_many_classes_the_weakest_are_shown():
+    y = np.repeat(np.arange(100), 5)
+    said = np.where(y == 71, 72, y)
+    report = featx.evaluate(y, said)
+    assert "The 30 weakest of 100 classes" in report._repr_html_()
+    assert str(report).split("class ")[1].split("\n")[1].startswith("71")
+    assert len(report.per_class()) == 100
 
 
 def test_columns_in_another_order_are_noticed():
