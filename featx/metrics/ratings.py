@@ -150,14 +150,15 @@ def verdict(ratings: Mapping[str, Rating]) -> Verdict:
     """
     rows = dict(ratings)
     if "precision" in rows and "recall" in rows:
-        rows["recall"] = min(rows.pop("precision"), rows["recall"], key=_WORST_FIRST.index)
+        both = rows.pop("precision"), rows["recall"]
+        rows["recall"] = next(rating for rating in _WORST_FIRST if rating in both)
     given = set(rows.values())
     if given == {"good"}:
         return "good"
     return "bad" if "bad" in given and "good" not in given else "mixed"
 
 
-_WORST_FIRST = ("bad", "fair", "good")
+_WORST_FIRST: tuple[Rating, ...] = ("bad", "fair", "good")
 
 
 def verdict_of(
