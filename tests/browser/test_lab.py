@@ -12,26 +12,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.error import URLError
 
+import nbformat
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-# Chromium as root in a container; and it shall not call home.
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +71,6 @@ def _printed_address(server: subprocess.Popen, log: Path, port: int) -> str:
     raise AssertionError(f"make lab printed no address:\n{log.read_text()}")
 
 
-@pytest.fixture
-def page(chromium: str) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(90_000)
-        yield page
-        browser.close()
-
-
 def test_lab_opens_on_the_first_lesson(lab: tuple[str, Path], page: Page) -> None:
     address, _ = lab
     assert "/lab/tree/00_start_here.ipynb" in address
@@ -126,6 +105,37 @@ def test_lesson_runs_in_the_browser(lab: tuple[str, Path], page: Page, lesson: s
     shots = os.environ.get("FEATX_SCREENSHOTS")  # a folder, to look at what a learner sees
     if shots:
         page.screenshot(path=f"{shots}/{lesson}.png")
+
+
+def test_a_report_reads_well_in_both_themes(
+    lab: tuple[str, Path], page: Page, least_contrast: Callable[..., float]
+) -> None:
+    address, folder = lab
+    code = (
+        "import featx\n"
+        "report = featx.evaluate(['cat'] * 60 + ['dog'] * 40,\n"
+        "    ['cat'] * 50 + ['dog'] * 10 + ['cat'] * 5 + ['dog'] * 35, positive='cat')\n"
+        "report"
+    )
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
+    cell = nbformat.v4.new_code_cell(code)
+    notebook = nbformat.v4.new_notebook(metadata=python, cells=[cell])
+    nbformat.write(notebook, folder / "report.ipynb")
+    page.goto(address.replace("00_start_here", "report") + "&reset")
+    _wait_for_idle_kernel(page)
+    _run_all(page)
+    output = page.locator(".jp-RenderedHTMLCommon", has_text="Verdict: mixed")
+    expect(output).to_be_visible()
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
+        )
+        kind = "false" if theme.endswith("Dark") else "true"
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", kind)
+        assert least_contrast(output) >= 4.5, theme
+        shots = os.environ.get("FEATX_SCREENSHOTS")
+        if shots:
+            page.screenshot(path=f"{shots}/report_{theme.split()[1]}.png")
 
 
 def _wait_for_idle_kernel(page: Page) -> None:
