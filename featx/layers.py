@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from featx.heads import find_heads
 if TYPE_CHECKING:
     from featx.backbones import Backbone
 
-__all__ = ["FEATURES", "LayerReader", "check_pooling", "pool", "read_layers"]
+__all__ = ["FEATURES", "LayerReader", "check_pooling", "feature_map", "pool", "read_layers"]
 
 #: The name for what the head takes in.
 FEATURES = "features"
@@ -62,14 +63,7 @@ class LayerReader:
                 "shows the names."
             )
         names = [layers] if isinstance(layers, str) else list(layers or [FEATURES])
-        known = [FEATURES, *(name for name, _ in backbone.model.named_modules() if name)]
-        unknown = [name for name in names if name not in known]
-        if unknown or len(set(names)) < len(names):
-            wrong = repr(unknown[0]) if unknown else f"a name twice in {names}"
-            raise FeatxError(
-                f"Expected names of layers of {backbone.name}, got {wrong}. "
-                f"{close_matches(str(unknown[0]), known) if unknown else 'Name each once.'}"
-            )
+        _check_layers(backbone, names)
         self.backbone, self.names, self.pooling = backbone, names, pooling or backbone.pooling
         self.from_map = layers is None and pooling is not None
         self._map: str | None = None
@@ -85,6 +79,17 @@ class LayerReader:
         }
         rows = read_layers(backbone.model, x, set(layers.values()), backbone.places, self.pooling)
         return {name: rows[layer] for name, layer in layers.items()}
+
+
+def _check_layers(backbone: Backbone, names: Sequence[str]) -> None:
+    known = [FEATURES, *(name for name, _ in backbone.model.named_modules() if name)]
+    unknown = [name for name in names if name not in known]
+    if unknown or len(set(names)) < len(names):
+        wrong = repr(unknown[0]) if unknown else f"a name twice in {names}"
+        raise FeatxError(
+            f"Expected names of layers of {backbone.name}, got {wrong}. "
+            f"{close_matches(str(unknown[0]), known) if unknown else 'Name each once.'}"
+        )
 
 
 def read_layers(
@@ -122,37 +127,7 @@ def read_layers(
     FeatxError
         When a layer takes no part in the forward pass, or gives what cannot be pooled.
     """
-    taken: dict[str, list[Any]] = {layer: [] for layer in layers}
-
-    def enters(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        taken[FEATURES].append(next(iter((*args, *kwargs.values()))))
-
-    def leaves(layer: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: tuple, output: Any) -> None:
-            taken[layer] = [output]
-
-        return hook
-
-    with ExitStack() as hooks:
-        if FEATURES in taken:
-            for place in filter(None, {_standing(model, place) for place in places}):
-                module = model.get_submodule(place)
-                handle = module.register_forward_pre_hook(enters, with_kwargs=True)
-                hooks.callback(handle.remove)
-        for layer in taken:
-            if layer not in (FEATURES, ""):
-                handle = model.get_submodule(layer).register_forward_hook(leaves(layer))
-                hooks.callback(handle.remove)
-        output = (forward or model)(x)
-    for layer in ("", FEATURES):
-        if layer in taken and not taken[layer]:
-            taken[layer] = [output]
-    silent = [layer for layer, found in taken.items() if not found]
-    if silent:
-        raise FeatxError(
-            f"Expected layers that take part in the forward pass, but {silent[0]} does not. A container "
-            "that is indexed, not called, has no output: name a layer in it."
-        )
+    taken = _outputs(model, x, layers, places, forward)
     prefix = _num_prefix_tokens(model)
     rows = {}
     for layer, found in taken.items():
@@ -160,6 +135,89 @@ def read_layers(
         pooled = [pool(each, len(x), pooling, prefix, name) for each in found]
         rows[layer] = torch.stack(pooled).mean(0) if len(pooled) > 1 else pooled[0]
     return rows
+
+
+def feature_map(backbone: Backbone, images: Any, layer: str) -> torch.Tensor:
+    """Return what a layer makes of images, place by place: not pooled.
+
+    Parameters
+    ----------
+    backbone
+        Its preprocessing is applied, and its model runs in eval mode, without gradients; the modes are
+        left as they were.
+    images
+        ``(N, C, H, W)`` or grey ``(N, H, W)``, array or tensor, **not yet preprocessed**: uint8 0-255 or
+        float 0-1. Grey is repeated for a backbone that takes colour.
+    layer
+        The dotted name of a layer; `featx.trace_shapes` shows the names.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(N, C, H, W)``, on the model's device, the channels in the second place whatever the layer's own
+        order is (Swin has them last). Of a layer that is called several times, the last call's.
+
+    Raises
+    ------
+    FeatxError
+        When these are no images, or the layer is unknown, takes no part in the forward pass, or gives
+        something else than a feature map, such as tokens or features.
+
+    Examples
+    --------
+    >>> import numpy as np, featx
+    >>> images = np.zeros((5, 32, 32), dtype=np.uint8)
+    >>> feature_map(featx.load_backbone("glyphnet"), images, "layer2").shape
+    torch.Size([5, 64, 8, 8])
+    """
+    model = backbone.model
+    _check_layers(backbone, [layer])
+    x = _raw_images(images, backbone.in_channels)
+    modules = list(model.modules())
+    modes = [module.training for module in modules]
+    home = next(chain(model.parameters(), model.buffers()), x).device
+    try:
+        for module in modules:  # not model.eval(): a module may override what that does
+            module.training = False
+        with torch.inference_mode():
+            ready = backbone.preprocess(x.to(home))
+            output = _outputs(model, ready, [layer], backbone.places)[layer][0]
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+    output = _first_tensor(output)
+    if not isinstance(output, torch.Tensor) or output.ndim != 4 or len(output) != len(x):
+        shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+        kind = ", tokens" if isinstance(output, torch.Tensor) and output.ndim == 3 else ""
+        raise FeatxError(
+            f"Expected {layer} to return a feature map (N, C, H, W) of {len(x)} images, got {shape}{kind}. "
+            "Name a layer that keeps height and width apart; featx.trace_shapes shows the shapes."
+        )
+    output = output.movedim(3, 1) if _channels_last(output) else output
+    return output.clone()  # an ordinary tensor, with which a user may go on to compute gradients
+
+
+def _raw_images(images: Any, in_channels: int) -> torch.Tensor:
+    try:
+        x = torch.as_tensor(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FeatxError(
+            f"Expected images as an array or a tensor (N, C, H, W), got {type(images).__name__}. Tensors "
+            "of one size make one with torch.stack(images)."
+        ) from error
+    x = x[:, None] if x.ndim == 3 else x
+    if x.ndim != 4 or x.shape[1] not in {1, in_channels} or 0 in x.shape:
+        raise FeatxError(
+            f"Expected images (N, H, W) or (N, C, H, W), N from 1, C of "
+            f"{' or '.join(map(str, sorted({1, in_channels})))}, got the shape "
+            f"{tuple(x.shape)}. One image is image[None]."
+        )
+    if x.dtype != torch.uint8 and not (x.is_floating_point() and x.min() >= 0 and x.max() <= 1):
+        raise FeatxError(
+            f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype} of {x.min():.3g} to "
+            f"{x.max():.3g}. Pass the images before any preprocessing; it is applied here."
+        )
+    return x.expand(-1, in_channels, -1, -1)
 
 
 def check_pooling(pooling: object) -> None:
@@ -208,8 +266,7 @@ def pool(
     >>> pool(torch.ones(4, 197, 192), 4, "cls", prefix_tokens=1).shape
     torch.Size([4, 192])
     """
-    while isinstance(output, (tuple, list)) and output:
-        output = output[0]
+    output = _first_tensor(output)
     if not isinstance(output, torch.Tensor) or output.ndim < 2 or len(output) != count:
         got = (
             f"the shape {tuple(output.shape)}"
@@ -223,9 +280,7 @@ def pool(
     if output.ndim == 2:
         return output
     if output.ndim > 3:
-        # Images are square after preprocessing, so the two sizes that agree are height and width.
-        channels_last = output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]
-        return output.mean((1, 2)) if channels_last else output.flatten(2).mean(2)
+        return output.mean((1, 2)) if _channels_last(output) else output.flatten(2).mean(2)
     if pooling is None:
         raise FeatxError(
             f"Expected pooling to be named, for {layer} returns tokens of the shape {tuple(output.shape)}. "
@@ -240,6 +295,59 @@ def pool(
             'pooling="mean".'
         )
     return output[:, 0]
+
+
+def _first_tensor(output: Any) -> Any:
+    while isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    return output
+
+
+def _channels_last(output: torch.Tensor) -> bool:
+    # Images are square after preprocessing, so the two sizes that agree are height and width.
+    return output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]
+
+
+def _outputs(
+    model: nn.Module,
+    x: torch.Tensor,
+    layers: Iterable[str],
+    places: Sequence[str] = (),
+    forward: Callable[[torch.Tensor], Any] | None = None,
+) -> dict[str, list[Any]]:
+    """Run `model` once and return what layers give, as it is; see `read_layers`."""
+    taken: dict[str, list[Any]] = {layer: [] for layer in layers}
+
+    def enters(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        taken[FEATURES].append(next(iter((*args, *kwargs.values()))))
+
+    def leaves(layer: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: tuple, output: Any) -> None:
+            taken[layer] = [output]
+
+        return hook
+
+    with ExitStack() as hooks:
+        if FEATURES in taken:
+            for place in filter(None, {_standing(model, place) for place in places}):
+                module = model.get_submodule(place)
+                handle = module.register_forward_pre_hook(enters, with_kwargs=True)
+                hooks.callback(handle.remove)
+        for layer in taken:
+            if layer not in (FEATURES, ""):
+                handle = model.get_submodule(layer).register_forward_hook(leaves(layer))
+                hooks.callback(handle.remove)
+        output = (forward or model)(x)
+    for layer in ("", FEATURES):
+        if layer in taken and not taken[layer]:
+            taken[layer] = [output]
+    silent = [layer for layer, found in taken.items() if not found]
+    if silent:
+        raise FeatxError(
+            f"Expected layers that take part in the forward pass, but {silent[0]} does not. A container "
+            "that is indexed, not called, has no output: name a layer in it."
+        )
+    return taken
 
 
 def _standing(model: nn.Module, place: str) -> str:

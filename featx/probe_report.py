@@ -28,6 +28,7 @@ __all__ = ["Mistake", "ProbeReport", "probe_report", "show_probe_report"]
 
 MOST_MISTAKES = 10  # named in the report
 MOST_POINTS = 3000  # drawn: more of them hide one another
+DOUBTS = "Before you believe the numbers"  # heads what makes them doubtful
 
 
 @dataclass(frozen=True)
@@ -266,9 +267,9 @@ def _pictures(features: Features, names: np.ndarray, probe: LinearProbe, seed: i
 
 def _html(result: ProbeReport, pictures: str) -> str:
     sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in _sentences(result))
+    doubts = f"<h2>{DOUBTS}</h2>{result.pitfalls._repr_html_()}" if result.pitfalls else ""
     return (
-        f"{result.report._repr_html_()}{sentences}"
-        f"<h2>Images and split</h2>{result.pitfalls._repr_html_()}"
+        f"{doubts}<h2>Numbers</h2>{result.report._repr_html_()}{sentences}"
         f"<h2>Mistakes</h2>{_mistakes_html(result)}{pictures}"
     )
 
@@ -286,12 +287,15 @@ def _mistakes_html(result: ProbeReport) -> str:
 def _sentences(result: ProbeReport) -> list[str]:
     report = result.report
     skipped = f" {result.skipped} files were no images." if result.skipped else ""
+    split = (
+        "" if result.pitfalls else " Nothing stands out in the images and in how they were split."
+    )
     return [
         f"A linear probe on {result.num_features} features, trained on {result.train_rows} images, gets "
         f"{report.accuracy:.3f} of {result.test_rows} others right; always answering "
         f"{report.majority_label} gets {report.majority_accuracy:.3f}, and the nearest neighbours "
         f"{result.knn_accuracy:.3f}.",
-        f"C = {result.C:g} was picked on the training images alone.{skipped}",
+        f"C = {result.C:g} was picked on the training images alone.{skipped}{split}",
     ]
 
 
@@ -310,10 +314,11 @@ def show_probe_report(result: ProbeReport, console: Console) -> None:
         console.print(text, markup=False, highlight=False, **options)
 
     say(result.title, style="bold")
+    if result.pitfalls:
+        say(f"{DOUBTS}:\n{result.pitfalls}")
     console.print(result.report)
     for sentence in _sentences(result):
         say(sentence)
-    say(f"Images and split: {result.pitfalls}" if not result.pitfalls else str(result.pitfalls))
     for mistake in result.mistakes[:3]:
         say(
             f"Wrong: {_printable(mistake.name)} is {mistake.true}, taken for {mistake.predicted} "
