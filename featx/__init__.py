@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx.freezing import unfreeze as unfreeze
     from featx.heads import remove_head as remove_head
     from featx.heads import replace_head as replace_head
+    from featx.layers import feature_map as feature_map
     from featx.metrics import RegressionReport as RegressionReport
     from featx.metrics import Report as Report
     from featx.metrics import ThresholdChoice as ThresholdChoice
@@ -66,6 +67,7 @@ _HOME = {
     "unfreeze": "freezing",
     "remove_head": "heads",
     "replace_head": "heads",
+    "feature_map": "layers",
     "RegressionReport": "metrics",
     "Report": "metrics",
     "ThresholdChoice": "metrics",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from html import escape
+from numbers import Real
 from typing import Any
 
 from featx.arrays import plain
+from featx.errors import FeatxError, close_matches
 
-__all__ = ["Finding", "Findings"]
+__all__ = ["Finding", "Findings", "with_overrides"]
 
 
 @dataclass(frozen=True)
@@ -96,3 +98,35 @@ class Findings(tuple[Finding, ...]):
             for finding in self
         )
         return f"<ul>{items}</ul>"
+
+
+def with_overrides(
+    thresholds: Mapping[str, float] | None, known: Mapping[str, float]
+) -> dict[str, float]:
+    """Return all thresholds that decide what is found, some of them the user's.
+
+    Parameters
+    ----------
+    thresholds
+        Name -> number, for those that shall be others.
+    known
+        The table that they override.
+
+    Raises
+    ------
+    FeatxError
+        When a name is not in the table, or a value is no number.
+
+    Examples
+    --------
+    >>> with_overrides({"gap": 0.2}, {"gap": 0.1, "rare": 10})
+    {'gap': 0.2, 'rare': 10}
+    """
+    for name, value in (thresholds or {}).items():
+        if name not in known:
+            raise FeatxError(
+                f"Expected names of thresholds, got {name!r}. {close_matches(str(name), known)}"
+            )
+        if isinstance(value, bool) or not isinstance(value, Real) or value != value:
+            raise FeatxError(f"Expected a number for the threshold {name!r}, got {value!r}.")
+    return {**known, **(thresholds or {})}

@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from featx.arrays import plain
 from featx.errors import FeatxError
-from featx.findings import Findings
+from featx.findings import Findings, with_overrides
 from featx.metrics.explanations import (
     about_errors,
     about_guessing,
@@ -20,7 +20,7 @@ from featx.metrics.explanations import (
 )
 from featx.metrics.intervals import interval, mean_draws, rate_draws
 from featx.metrics.predictions import Predictions, read_labels, read_predictions
-from featx.metrics.ratings import rate_all, verdict, with_overrides
+from featx.metrics.ratings import THRESHOLDS, rate_all, verdict
 from featx.metrics.reports import Report
 from featx.metrics.thresholds import ThresholdChoice, check_costs
 
@@ -98,7 +98,7 @@ def evaluate(
     >>> report.verdict, report.findings.codes
     ('mixed', ['not_enough_data'])
     """
-    limits = with_overrides(thresholds)
+    limits = with_overrides(thresholds, THRESHOLDS)
     choice = threshold if isinstance(threshold, ThresholdChoice) else None
     if choice is not None and positive is None:
         positive = choice.positive

@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from featx.errors import FeatxError, close_matches
+from featx.errors import FeatxError
+from featx.findings import with_overrides
 
 __all__ = [
     "THRESHOLDS",
@@ -20,7 +21,6 @@ __all__ = [
     "rate_all",
     "verdict",
     "verdict_of",
-    "with_overrides",
 ]
 
 Rating = Literal["good", "fair", "bad"]
@@ -48,33 +48,6 @@ THRESHOLDS = {
 }
 
 
-def with_overrides(
-    thresholds: Mapping[str, float] | None, known: Mapping[str, float] = THRESHOLDS
-) -> dict[str, float]:
-    """Return all thresholds, some of them the user's.
-
-    Parameters
-    ----------
-    thresholds
-        Name -> number, for those that shall be others.
-    known
-        The table that they override.
-
-    Raises
-    ------
-    FeatxError
-        When a name is not in the table, or a value is no number.
-    """
-    for name, value in (thresholds or {}).items():
-        if name not in known:
-            raise FeatxError(
-                f"Expected names of thresholds, got {name!r}. {close_matches(str(name), known)}"
-            )
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-            raise FeatxError(f"Expected a number for the threshold {name!r}, got {value!r}.")
-    return {**known, **(thresholds or {})}
-
-
 def rate(good: bool, skill: float, limits: Mapping[str, float]) -> Rating:
     """Rate a number that guessing has, too.
 
@@ -85,7 +58,7 @@ def rate(good: bool, skill: float, limits: Mapping[str, float]) -> Rating:
     skill
         The share of guessing's errors (or loss) that is avoided: 0 guesses, 1 is perfect.
     limits
-        From `with_overrides`.
+        All thresholds.
     """
     if skill <= limits["guessing_margin"]:
         return "bad"
@@ -101,7 +74,7 @@ def rate_all(numbers: Mapping[str, float], limits: Mapping[str, float]) -> dict[
         ``"accuracy"`` and its ``"skill"``, ``"precision"``, ``"recall"``, and where there are probabilities
         ``"log_loss"`` and its ``"loss_skill"``; those that are missing are not rated.
     limits
-        From `with_overrides`.
+        All thresholds.
 
     Returns
     -------
@@ -197,7 +170,7 @@ def verdict_of(
     >>> verdict_of(accuracy=0.98, recall=0.12, guessing=0.98), verdict_of(accuracy=0.98, recall=0.12)
     ('bad', 'mixed')
     """
-    limits = with_overrides(thresholds)
+    limits = with_overrides(thresholds, THRESHOLDS)
     given = {"accuracy": accuracy, "precision": precision, "recall": recall, "log_loss": log_loss}
     numbers = {name: value for name, value in given.items() if value is not None}
     for name, value in numbers.items():

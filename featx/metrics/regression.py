@@ -10,10 +10,10 @@ from sklearn import metrics as sk
 
 from featx.arrays import as_numpy
 from featx.errors import FeatxError
-from featx.findings import Finding, Findings
+from featx.findings import Finding, Findings, with_overrides
 from featx.metrics.explanations import not_enough_data
 from featx.metrics.intervals import interval, mean_draws
-from featx.metrics.ratings import Rating, rate, verdict, with_overrides
+from featx.metrics.ratings import THRESHOLDS, Rating, rate, verdict
 from featx.metrics.reports import RegressionReport
 
 __all__ = ["evaluate_regression"]
@@ -58,7 +58,7 @@ def evaluate_regression(
     >>> round(report.r2, 2), round(report.mae, 2), report.mean_mse
     (0.98, 0.15, 1.25)
     """
-    limits = with_overrides(thresholds)
+    limits = with_overrides(thresholds, THRESHOLDS)
     true, said = _numbers_of(y_true, "y_true"), _numbers_of(y_pred, "y_pred")
     if true.shape != said.shape:
         raise FeatxError(

@@ -13,10 +13,10 @@ from sklearn import metrics as sk
 
 from featx.arrays import as_numpy, plain
 from featx.errors import FeatxError
-from featx.findings import Finding, Findings
+from featx.findings import Finding, Findings, with_overrides
 from featx.metrics.intervals import interval, rate_draws
 from featx.metrics.predictions import Predictions, read_predictions
-from featx.metrics.ratings import with_overrides
+from featx.metrics.ratings import THRESHOLDS
 from featx.tables import Sheet, Table, sheet_html, sheet_rich, sheet_text
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def choose_threshold(
     (True, True)
     """
     costs, floor = _rule(cost_fp, cost_fn, min_recall, min_precision)
-    limits = with_overrides(thresholds)
+    limits = with_overrides(thresholds, THRESHOLDS)
     read = read_predictions(y_true, y_score=y_score, positive=positive, score_type=score_type)
     if len(read.classes) != 2:
         raise FeatxError(
