@@ -28,6 +28,7 @@ __all__ = ["Mistake", "ProbeReport", "probe_report", "show_probe_report"]
 
 MOST_MISTAKES = 10  # named in the report
 MOST_POINTS = 3000  # drawn: more of them hide one another
+MOST_LOOKED_AT = 2000  # image files that are compared; of more only the features are
 DOUBTS = "Before you believe the numbers"  # heads what makes them doubtful
 
 
@@ -161,7 +162,9 @@ def probe_report(
     with console.status("the same images in both parts?"):
         pitfalls = Findings(
             [
-                *check_split(_part(features, train), _part(features, test)),
+                *check_split(
+                    _part(features, train), _part(features, test), images=_images_of(features)
+                ),
                 *check_imbalance(names),
             ]
         )
@@ -197,6 +200,13 @@ def probe_report(
         pictures = report.pictures_html() + _pictures(features, names, probe, seed)
         write_report(path, page(result.title, _html(result, pictures)))
     return result
+
+
+def _images_of(features: Features) -> str | None:
+    """Say whether the image files shall be compared, too: where they still are, and are not too many."""
+    if not features.paths or len(features) > MOST_LOOKED_AT:
+        return None
+    return "paths" if all(Path(path).is_file() for path in features.paths) else None
 
 
 def _part(features: Features, rows: np.ndarray) -> Features:
