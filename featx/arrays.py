@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from featx.errors import FeatxError
+
 __all__ = ["as_numpy", "plain"]
 
 
@@ -22,6 +24,11 @@ def as_numpy(values: Any) -> np.ndarray:
     numpy.ndarray
         Not copied where that can be avoided.
 
+    Raises
+    ------
+    FeatxError
+        When the parts of a list differ in length.
+
     Examples
     --------
     >>> import torch
@@ -32,7 +39,13 @@ def as_numpy(values: Any) -> np.ndarray:
         values = values.detach().cpu()
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values
         return values.numpy()
-    return np.asarray(values)
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise FeatxError(
+            "Expected rows of one length, got a list of parts of different lengths. Join batches first, with "
+            "numpy.concatenate or torch.cat."
+        ) from error
 
 
 def plain(value: Any) -> Any:

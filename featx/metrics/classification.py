@@ -19,10 +19,10 @@ from featx.metrics.explanations import (
     not_enough_data,
 )
 from featx.metrics.intervals import interval, mean_draws, rate_draws
-from featx.metrics.predictions import Predictions, read_labels, read_predictions
+from featx.metrics.predictions import Predictions, read_predictions
 from featx.metrics.ratings import THRESHOLDS, rate_all, verdict
 from featx.metrics.reports import Report
-from featx.metrics.thresholds import ThresholdChoice, check_costs
+from featx.metrics.thresholds import ThresholdChoice, check_choice, check_costs
 
 __all__ = ["evaluate"]
 
@@ -100,8 +100,10 @@ def evaluate(
     """
     limits = with_overrides(thresholds, THRESHOLDS)
     choice = threshold if isinstance(threshold, ThresholdChoice) else None
-    if choice is not None and positive is None:
+    if choice is not None:
+        check_choice(choice, positive, score_type)
         positive = choice.positive
+        labels = choice.classes if labels is None else labels
     read = read_predictions(
         y_true,
         y_pred,
@@ -112,10 +114,7 @@ def evaluate(
         score_type=score_type,
         threshold=_threshold(threshold, y_pred, y_score),
     )
-    base = read.y_true
-    if y_train is not None:
-        place = {label: i for i, label in enumerate(read.classes)}
-        base = np.array([place[label] for label in read_labels(y_train, "y_train").tolist()])
+    base = read.y_true if read.y_train is None else read.y_train
     costs = None if cost_fp is None and cost_fn is None else check_costs(cost_fp, cost_fn)
     if costs is not None and positive is None:
         raise FeatxError(
@@ -195,17 +194,30 @@ def _rates(read: Predictions, base: np.ndarray) -> tuple[dict[str, Any], _Spans]
     there = support > 0
     accuracy = float(sk.accuracy_score(true, said))
     majority = int(np.bincount(base, minlength=len(classes)).argmax())
-    of_each = {
-        "precision": (precision, rate_draws(np.diag(confusion), confusion.sum(0))),
-        "recall": (recall, rate_draws(np.diag(confusion), support)),
-    }
+    hits = np.diag(confusion)
+    of_each = {"precision": (precision, confusion.sum(0)), "recall": (recall, support)}
     spans = {
         "accuracy": _span(accuracy, rate_draws([np.trace(confusion)], [len(true)])[:, 0]),
         "skill": _skill_span(true == said, true == majority, int(there.sum())),
     }
-    for name, (values, draws) in of_each.items():
-        one = (values[at], draws[:, at]) if at is not None else None
-        spans[name] = _span(*(one or (values[there].mean(), draws[:, there].mean(1))))
+    means = {
+        name: _span(
+            values[there].mean(),
+            rate_draws(hits[there], rows[there], added=0.5 / there.sum()).mean(1),
+        )
+        for name, (values, rows) in of_each.items()
+    }
+    if there.sum() > 1:
+        odds = 1 / there.sum()
+        low, middle, high = ((end - odds) / (1 - odds) for end in sorted(means["recall"]))
+        spans["balanced_skill"] = (middle, low, high)
+    each = {name: rate_draws(hits, rows) for name, (_, rows) in of_each.items()}
+    if at is None:
+        spans |= means
+    elif there[at]:  # else there is nothing that could be found
+        spans |= {
+            name: _span(values[at], each[name][:, at]) for name, (values, _) in of_each.items()
+        }
     numbers = {
         "labels": classes,
         "support": support.tolist(),
@@ -224,8 +236,8 @@ def _rates(read: Predictions, base: np.ndarray) -> tuple[dict[str, Any], _Spans]
         "positive": None if at is None else classes[at],
         "confusion": confusion,
         "class_intervals": {
-            name: [interval(d, v) for d, v in zip(draws.T, values, strict=True)]
-            for name, (values, draws) in of_each.items()
+            name: [interval(d, v) for d, v in zip(each[name].T, values, strict=True)]
+            for name, (values, _) in of_each.items()
         },
     }
     return numbers, spans

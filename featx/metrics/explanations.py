@@ -11,7 +11,7 @@ from featx.findings import Finding
 from featx.metrics.intervals import interval, rate_draws
 from featx.metrics.predictions import Predictions
 from featx.metrics.ratings import Rating, verdict
-from featx.metrics.thresholds import ThresholdChoice, reused_rows
+from featx.metrics.thresholds import ThresholdChoice, about_order, reused_rows
 
 __all__ = ["about_errors", "about_guessing", "about_the_data", "about_trust", "not_enough_data"]
 
@@ -32,6 +32,14 @@ def about_the_data(
             f"All {rows} test rows are of one class, so nothing had to be told apart.",
             "Test on rows of all classes.",
             {"rows": rows},
+        )
+    if read.positive is not None and not support[read.positive]:
+        yield Finding(
+            "positive_missing",
+            f"No test row is of {read.classes[read.positive]!r}, the class that matters, so nothing is known "
+            "about how well it is found.",
+            "Test on rows of it.",
+            {"class": read.classes[read.positive]},
         )
     new = [read.classes[c] for c in np.flatnonzero(support) if not (base == c).any()]
     if new:
@@ -58,6 +66,8 @@ def about_the_data(
             "Choose it on validation rows, and test it once on others.",
             {"reused": reused, "rows": rows},
         )
+    if len(read.classes) == 2 and numbers["roc_auc"] is not None:
+        yield from about_order(numbers["roc_auc"], read, limits)
     strange = _not_from_scores(read)
     if strange:
         yield Finding(
@@ -89,10 +99,12 @@ def about_guessing(numbers: dict[str, Any], limits: Mapping[str, float]) -> Iter
     one_class = sum(n > 0 for n in numbers["support"]) == 1
     if accuracy > limits["accuracy_good"] and missed is not None and not one_class:
         name, recall = missed
+        paradox = majority >= limits["paradox_majority"]
+        hidden = f", and {answer} scores {majority:.2f} already" if paradox else ""
         yield Finding(
-            "accuracy_paradox",
-            f"Accuracy is {accuracy:.2f}, yet recall of {name!r} is {recall:.2f}: most of it is missed, "
-            f"and {answer} scores {majority:.2f} already.",
+            "accuracy_paradox" if paradox else "class_missed",
+            f"Accuracy is {accuracy:.2f}, yet recall of {name!r} is {recall:.2f}: most of it is missed"
+            f"{hidden}.",
             "Judge by recall, precision and balanced accuracy.",
             {**behind, "class": name, "recall": recall},
         )
@@ -201,6 +213,14 @@ def about_errors(
     positive = numbers["positive"]
     if positive is None:
         return
+    if costs is not None and numbers["cost"] >= numbers["guessing_cost"]:
+        yield Finding(
+            "costlier_than_guessing",
+            f"A row costs {numbers['cost']:.3g} on average; always giving the cheaper answer costs "
+            f"{numbers['guessing_cost']:.3g}.",
+            "Choose the threshold by cost on validation rows: featx.choose_threshold.",
+            {"cost": numbers["cost"], "guessing_cost": numbers["guessing_cost"]},
+        )
     at = numbers["labels"].index(positive)
     precision, recall = numbers["precision"][at], numbers["recall"][at]
     if not numbers["support"][at] or abs(precision - recall) <= limits["precision_recall_gap"]:

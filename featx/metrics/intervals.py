@@ -22,7 +22,7 @@ DRAWS = 2000
 MOST_GROUPS = 500  # of more rows several share one weight: the time does not grow with the rows
 
 
-def rate_draws(hits: Any, rows: Any, seed: int = 0) -> np.ndarray:
+def rate_draws(hits: Any, rows: Any, seed: int = 0, added: float = 0.5) -> np.ndarray:
     """Draw the shares that other test sets could have given.
 
     Parameters
@@ -31,6 +31,9 @@ def rate_draws(hits: Any, rows: Any, seed: int = 0) -> np.ndarray:
         ``(K,)``: how many of how many rows had it, for each of K groups of rows.
     seed
         The same seed draws the same.
+    added
+        Rows of each outcome that are added to each group: half a row for one group alone. Where the mean
+        over K groups is what counts, ``0.5 / K``, or as many halves would draw it to the middle.
 
     Returns
     -------
@@ -45,7 +48,7 @@ def rate_draws(hits: Any, rows: Any, seed: int = 0) -> np.ndarray:
     """
     hits, rows = np.asarray(hits), np.asarray(rows)
     rng = np.random.default_rng(seed)
-    draws = rng.beta(hits + 0.5, rows - hits + 0.5, size=(DRAWS, len(rows)))
+    draws = rng.beta(hits + added, rows - hits + added, size=(DRAWS, len(rows)))
     return np.where(rows > 0, draws, 0.0)
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, softmax
+from scipy.special import expit, logsumexp, softmax
 
 from featx.arrays import as_numpy, plain
 from featx.errors import FeatxError
 
-__all__ = ["SCORE_TYPES", "Predictions", "read_labels", "read_predictions"]
+__all__ = ["SCORE_TYPES", "Predictions", "read_labels", "read_predictions", "read_scores"]
 
 #: What `y_score` may be: probabilities; logits, which become probabilities; margins, which only rank.
 SCORE_TYPES = ("probability", "logit", "margin")
@@ -31,9 +31,12 @@ class Predictions:
     probability : numpy.ndarray or None
         ``(N, C)``, rows of the sum 1.
     score : numpy.ndarray or None
-        ``(N, C)``: the higher, the more likely the class. Probabilities where there are some.
+        ``(N, C)``: the higher, the more likely the class. Of logits the log-odds: they rank where
+        probabilities are rounded to 1 already.
     positive : int or None
         The place of the class that matters.
+    y_train : numpy.ndarray or None
+        ``(M,)``: places of the training labels.
     """
 
     classes: list
@@ -42,6 +45,7 @@ class Predictions:
     probability: np.ndarray | None
     score: np.ndarray | None
     positive: int | None
+    y_train: np.ndarray | None = None
 
     @property
     def binary_score(self) -> np.ndarray | None:
@@ -49,6 +53,13 @@ class Predictions:
         if self.score is None or (self.positive is None and len(self.classes) != 2):
             return None
         return self.score[:, 1 if self.positive is None else self.positive]
+
+    @property
+    def cut_score(self) -> np.ndarray | None:
+        """What a threshold is compared with ``(N,)``: the probability where there is one."""
+        if self.binary_score is None or self.probability is None:
+            return self.binary_score
+        return self.probability[:, 1 if self.positive is None else self.positive]
 
     @property
     def is_positive(self) -> np.ndarray:
@@ -96,7 +107,7 @@ def read_labels(values: Any, name: str) -> np.ndarray:
     if column.dtype.kind == "O":
         column = _of_one_kind(column, name)
     if column.dtype.kind == "f":
-        missing = np.flatnonzero(np.isnan(column))
+        missing = np.flatnonzero(~np.isfinite(column))
         if len(missing):
             raise _missing(name, missing)
         broken = column[column != np.rint(column)]
@@ -115,7 +126,7 @@ def read_labels(values: Any, name: str) -> np.ndarray:
 
 def _of_one_kind(column: np.ndarray, name: str) -> np.ndarray:
     """Turn an array of Python objects, as pandas has them, into one of names or of numbers."""
-    missing = [row for row, label in enumerate(column) if label is None or label != label]
+    missing = [row for row, label in enumerate(column) if _is_missing(label)]
     if missing:
         raise _missing(name, missing)
     if all(isinstance(label, str) for label in column):
@@ -126,6 +137,13 @@ def _of_one_kind(column: np.ndarray, name: str) -> np.ndarray:
             "with str."
         )
     return np.array(column.tolist())
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except (TypeError, ValueError):  # pandas' NA is not even unequal to itself
+        return True
 
 
 def _missing(name: str, rows: Any) -> FeatxError:
@@ -188,7 +206,8 @@ def read_predictions(
     classes = _classes(columns, labels)
     if positive is not None and plain(positive) not in classes:
         raise FeatxError(
-            f"Expected positive to be one of {classes}, got {positive!r}. Name the class as the labels do."
+            f"Expected positive to be one of {_shown(classes)}, got {positive!r}, which no row has. Spell it "
+            "as the labels do, or name all classes with labels=[…]."
         )
     if len(classes) < 2:
         raise FeatxError(
@@ -198,7 +217,7 @@ def read_predictions(
     true = _places(columns["y_true"], classes)
     probability = score = None
     if y_score is not None:
-        probability, score = _read_scores(y_score, len(true), classes, at, score_type)
+        probability, score = read_scores(y_score, len(true), classes, at, score_type)
     if y_pred is not None:
         predicted = _places(columns["y_pred"], classes)
     elif threshold is None:
@@ -212,15 +231,17 @@ def read_predictions(
             )
         assert score is not None
         side = 1 if at is None else at
-        predicted = np.where(score[:, side] >= threshold, side, 1 - side)
-    return Predictions(classes, true, predicted, probability, score, at)
+        cut = score if probability is None else probability
+        predicted = np.where(cut[:, side] >= threshold, side, 1 - side)
+    trained = _places(columns["y_train"], classes) if y_train is not None else None
+    return Predictions(classes, true, predicted, probability, score, at, trained)
 
 
 def _classes(columns: dict[str, np.ndarray], labels: Sequence | None) -> list:
     """Return all classes in order: those that are named, else those that occur, sorted."""
     kinds = {name: "names" if c.dtype.kind in "US" else "numbers" for name, c in columns.items()}
     if labels is not None:
-        classes = plain(list(labels))
+        classes = plain(as_numpy(labels).tolist())
         if len(set(classes)) < len(classes) or not classes:
             raise FeatxError(
                 f"Expected labels to name each class once, got {classes}. Leave out what is there twice."
@@ -251,11 +272,12 @@ def _places(column: np.ndarray, classes: list) -> np.ndarray:
     return np.array([place[value] for value in values.tolist()])[inverse]
 
 
-def _read_scores(
+def read_scores(
     y_score: Any, rows: int, classes: list, positive: int | None, score_type: str
 ) -> tuple[np.ndarray | None, np.ndarray]:
     """Return probabilities where there are some, and scores that rank; both ``(N, C)``."""
     score = as_numpy(y_score)
+    coarse = "16" in str(getattr(y_score, "dtype", ""))  # bfloat16 and half: two or three digits
     try:
         score = score.astype(float)
     except (TypeError, ValueError) as error:
@@ -277,22 +299,26 @@ def _read_scores(
             f"Expected y_score to be finite, got NaN or infinity in {len(strange)} rows, the first of them "
             f"{strange[0]}. Look at what the model gives there: a learning rate that is too high ends so."
         )
-    if score_type == "logit":
-        score = expit(score) if one_column else softmax(score, axis=1)
-    if score_type != "margin":
-        _check_probabilities(score)
-    if one_column:
-        side = 1 if positive is None else positive
-        other = -score if score_type == "margin" else 1 - score
-        score = np.stack([other, score] if side else [score, other], 1)
+    side = 1 if positive is None else positive
+
+    def both(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.stack([other, own] if side else [own, other], 1)
+
     if score_type == "margin":
-        return None, score
-    if not one_column:
-        score = score / score.sum(1, keepdims=True)  # exactly one, where float32 was only close
+        return None, both(score, -score) if one_column else score
+    if score_type == "logit":
+        if one_column:
+            return both(expit(score), expit(-score)), both(score, -score)
+        others = (np.delete(score, c, 1) for c in range(score.shape[1]))
+        rest = [np.asarray(logsumexp(each, axis=1)) for each in others]
+        return softmax(score, axis=1), score - np.stack(rest, 1)
+    _check_probabilities(score, 1e-2 if coarse else 1e-3)
+    # of several columns a sum of exactly one, where float32 was only close
+    score = both(score, 1 - score) if one_column else score / score.sum(1, keepdims=True)
     return score, score
 
 
-def _check_probabilities(score: np.ndarray) -> None:
+def _check_probabilities(score: np.ndarray, tolerance: float) -> None:
     way_out = (
         "For logits say score_type='logit'; for a margin (decision_function) score_type='margin'."
     )
@@ -303,7 +329,7 @@ def _check_probabilities(score: np.ndarray) -> None:
         )
     if score.ndim == 2:
         sums = score.sum(1)
-        off = np.flatnonzero(np.abs(sums - 1) > 1e-3)
+        off = np.flatnonzero(np.abs(sums - 1) > tolerance)
         if len(off):
             raise FeatxError(
                 f"Expected y_score to hold probabilities, each row with the sum 1, got {len(off)} rows with "

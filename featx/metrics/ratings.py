@@ -34,6 +34,7 @@ THRESHOLDS = {
     "precision_recall_bad": 0.50,  # either below
     "loss_good": 0.50,  # cross-entropy below, in nats
     "r2_good": 0.80,  # above; a convention of this course: what is good depends on the field
+    "fewest_rows": 20,  # with fewer, errors of predicted numbers are never enough to tell
     "guessing_margin": 0.10,  # who avoids no more than this share of guessing's errors is guessing
     # what is worth a sentence
     "precision_recall_gap": 0.20,  # precision and recall further apart
@@ -42,6 +43,8 @@ THRESHOLDS = {
     "too_good_rows": 50,  # on at least so many rows
     "overconfidence": 0.10,  # mean probability of the answers above their accuracy by more
     "large_errors": 2.0,  # root mean squared error over mean absolute error (1.25 for normal errors)
+    "paradox_majority": 0.50,  # the most frequent class has at least this share of the rows
+    "reversed_auc": 0.30,  # ROC-AUC below: the scores are those of the other class
     "bias": 0.50,  # mean error, as a share of the mean absolute error
     "cost_of_theory": 1.25,  # cost at the threshold that calibrated scores would have, over the lowest
     "same_rows": 0.10,  # share of test rows that a threshold was chosen on
@@ -71,8 +74,8 @@ def rate_all(numbers: Mapping[str, float], limits: Mapping[str, float]) -> dict[
     Parameters
     ----------
     numbers
-        ``"accuracy"`` and its ``"skill"``, ``"precision"``, ``"recall"``, and where there are probabilities
-        ``"log_loss"`` and its ``"loss_skill"``; those that are missing are not rated.
+        ``"accuracy"`` and its ``"skill"``; ``"precision"``, ``"recall"`` and ``"balanced_skill"`` (that of
+        balanced accuracy); ``"log_loss"`` and its ``"loss_skill"``. Those that are missing are not rated.
     limits
         All thresholds.
 
@@ -88,6 +91,8 @@ def rate_all(numbers: Mapping[str, float], limits: Mapping[str, float]) -> dict[
     for name in ("precision", "recall"):
         if name in numbers:
             ratings[name] = _rate_share(numbers[name], limits)
+            if numbers.get("balanced_skill", 1) <= limits["guessing_margin"]:
+                ratings[name] = "bad"  # always giving one answer does as well
     if "log_loss" in numbers:
         good = numbers["log_loss"] < limits["loss_good"]
         ratings["log_loss"] = rate(good, numbers["loss_skill"], limits)

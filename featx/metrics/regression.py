@@ -101,8 +101,11 @@ def evaluate_regression(
         intervals["skill"] = interval(1 - draws[:, 0] / draws[:, 1], numbers["skill"])
         ends = [numbers["skill"], *intervals["skill"]]
         ratings = [{"r2": rate(skill > limits["r2_good"], skill, limits)} for skill in ends]
+    if train_r2 is not None and not train_r2 <= 1:
+        raise FeatxError(f"Expected train_r2 to be a number up to 1, got {train_r2!r}.")
     found = [
         *_about_regression(numbers, intervals, constant, train_r2, limits),
+        *_too_few(len(true), limits),
         *not_enough_data({"r2": intervals.get("skill", (0.0, 0.0))}, ratings, len(true)),
     ]
     return RegressionReport(
@@ -114,6 +117,17 @@ def evaluate_regression(
         _y_true=true,
         _y_pred=said,
     )
+
+
+def _too_few(rows: int, limits: Mapping[str, float]) -> Iterator[Finding]:
+    """Errors of a handful of rows say nothing, and their interval does not know it."""
+    if rows < limits["fewest_rows"]:
+        yield Finding(
+            "not_enough_data",
+            f"{rows} test rows are not enough data to tell.",
+            f"Test on {limits['fewest_rows']:g} rows at least.",
+            {"rows": rows, "least": limits["fewest_rows"]},
+        )
 
 
 def _numbers_of(values: Any, name: str) -> np.ndarray:
@@ -148,8 +162,8 @@ def _about_regression(
     if constant:
         yield Finding(
             "constant_target",
-            "All true numbers are the same, so R² is not defined and nothing had to be told apart.",
-            "Test on rows that differ.",
+            "All true numbers, or all of one column, are the same, so R² is not defined.",
+            "Test on rows that differ, or leave that column out.",
         )
     skill, mae, bias = numbers["skill"], numbers["mae"], numbers["bias"]
     if skill is not None and skill <= 0:
@@ -177,8 +191,10 @@ def _about_regression(
             "See whether training and test rows come from the same source.",
             {"bias": bias, "mae": mae},
         )
-    r2 = numbers["r2"]
-    if train_r2 is not None and r2 is not None and train_r2 - r2 > limits["overfitting_gap"]:
+    r2, rows = numbers["r2"], numbers["rows"]
+    if train_r2 is None or r2 is None or skill is None or rows < limits["fewest_rows"]:
+        return
+    if train_r2 - r2 > limits["overfitting_gap"] and train_r2 > intervals["skill"][1]:
         yield Finding(
             "overfitting",
             f"R² is {train_r2:.3f} on the rows trained on and {r2:.3f} on others.",

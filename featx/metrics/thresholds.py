@@ -15,14 +15,21 @@ from featx.arrays import as_numpy, plain
 from featx.errors import FeatxError
 from featx.findings import Finding, Findings, with_overrides
 from featx.metrics.intervals import interval, rate_draws
-from featx.metrics.predictions import Predictions, read_predictions
+from featx.metrics.predictions import Predictions, read_predictions, read_scores
 from featx.metrics.ratings import THRESHOLDS
 from featx.tables import Sheet, Table, sheet_html, sheet_rich, sheet_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ThresholdChoice", "check_costs", "choose_threshold", "reused_rows"]
+__all__ = [
+    "ThresholdChoice",
+    "about_order",
+    "check_choice",
+    "check_costs",
+    "choose_threshold",
+    "reused_rows",
+]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,6 +40,8 @@ class ThresholdChoice:
     ----------
     threshold : float
         The positive class is predicted from this score on.
+    score_type : str
+        What the scores were: a threshold on margins says nothing of probabilities.
     rule : str
         What it was chosen by.
     classes : list
@@ -64,6 +73,7 @@ class ThresholdChoice:
     """
 
     threshold: float
+    score_type: str
     rule: str
     classes: list
     positive: Any
@@ -86,12 +96,18 @@ class ThresholdChoice:
         return self.threshold
 
     def predict(self, y_score: Any) -> np.ndarray:
-        """Predict labels ``(N,)`` from scores ``(N,)`` of the positive class, as they were chosen on.
+        """Predict labels ``(N,)`` from scores as they were chosen on, ``(N,)`` or ``(N, 2)``.
 
-        Where logits were given to choose on, these are probabilities.
+        Raises
+        ------
+        FeatxError
+            When they are not.
         """
         positive = self.classes.index(self.positive)
-        places = np.where(as_numpy(y_score) >= self.threshold, positive, 1 - positive)
+        rows = len(as_numpy(y_score))
+        probability, score = read_scores(y_score, rows, self.classes, positive, self.score_type)
+        cut = score if probability is None else probability
+        places = np.where(cut[:, positive] >= self.threshold, positive, 1 - positive)
         return np.array(self.classes)[places]
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -227,7 +243,7 @@ def choose_threshold(
             f"Expected labels of two classes, got {len(read.classes)}: {read.classes}. Ask about one class: "
             "y_true == that class."
         )
-    score, yes = cast(np.ndarray, read.binary_score), read.is_positive
+    score, yes = cast(np.ndarray, read.cut_score), read.is_positive
     if yes.all() or not yes.any():
         raise FeatxError(
             f"Expected rows of both classes, got {len(yes)} of {read.classes[int(read.y_true[0])]!r} only. "
@@ -246,7 +262,12 @@ def choose_threshold(
     elif costs is not None and score_type != "margin":
         findings += _against_theory(chosen, measure(_theory(costs)), limits)
     positive = read.classes[1 if read.positive is None else read.positive]
+    findings += [
+        *about_order(float(sk.roc_auc_score(yes, cast(Any, read.binary_score))), read, limits),
+        *_about_one_answer(chosen, int(yes.sum()), len(yes)),
+    ]
     return ThresholdChoice(
+        score_type=score_type,
         rule=_words(costs, floor, positive),
         classes=read.classes,
         positive=positive,
@@ -323,7 +344,9 @@ def _sweep(
 
 def _best(sweep: dict[str, np.ndarray], floor: tuple[str, float] | None) -> int:
     if floor is None:
-        return int(sweep["cost"].argmin())
+        lowest = np.flatnonzero(sweep["cost"] == sweep["cost"].min())
+        misses = sweep["false_negatives"][lowest]
+        return int(lowest[misses == misses.min()][-1])  # and then the fewest false alarms
     name, least = floor
     other = "precision" if name == "recall" else "recall"
     reached = sweep[name] >= least
@@ -333,12 +356,17 @@ def _best(sweep: dict[str, np.ndarray], floor: tuple[str, float] | None) -> int:
             f"Expected a {name} of at least {least:g}, but these scores reach {sweep[name][best]:.3f} at "
             f"most (there {other} is {sweep[other][best]:.3f}). Lower the floor, or get better features."
         )
-    return int(np.where(reached, sweep[other], -1.0).argmax())
+    highest = sweep[other][reached].max()
+    # of those that reach it, the one that keeps the floor with most to spare
+    return int(np.where(reached & (sweep[other] == highest), sweep[name], -1.0).argmax())
 
 
 def _between(at: np.ndarray, index: int) -> float:
     """Return a threshold that parts score number `index` from the next lower one."""
-    return float(at[0] if index == 0 else at[index - 1] + (at[index] - at[index - 1]) / 2)
+    if index == 0:
+        return float(at[0])
+    middle = at[index - 1] + (at[index] - at[index - 1]) / 2
+    return float(middle if middle > at[index - 1] else at[index])  # neighbours have no middle
 
 
 def _measure(
@@ -411,9 +439,57 @@ def _against_theory(
     ]
 
 
+def _about_one_answer(chosen: dict[str, Any], positives: int, rows: int) -> list[Finding]:
+    """Say when the threshold makes all answers the same."""
+    always = chosen["false_positives"] == rows - positives and not chosen["false_negatives"]
+    never = chosen["false_negatives"] == positives and not chosen["false_positives"]
+    if not (always or never):
+        return []
+    return [
+        Finding(
+            "one_answer",
+            f"With this threshold {'every' if always else 'no'} row is called positive: the scores are not "
+            "worth looking at by what was asked for.",
+            "Check the costs or the floor, and whether the features tell anything.",
+            {"positive_answers": rows if always else 0},
+        )
+    ]
+
+
+def about_order(roc_auc: float, read: Predictions, limits: Mapping[str, float]) -> list[Finding]:
+    """Say when scores of two classes rank them the wrong way round."""
+    if roc_auc >= limits["reversed_auc"]:
+        return []
+    side = 1 if read.positive is None else read.positive
+    this, other = read.classes[side], read.classes[1 - side]
+    return [
+        Finding(
+            "scores_reversed",
+            f"Rows of {this!r} have the lower scores (ROC-AUC {roc_auc:.2f}): these look like the scores of "
+            f"{other!r}.",
+            f"Pass positive={other!r}, or the other column.",
+            {"roc_auc": roc_auc},
+        )
+    ]
+
+
+def check_choice(choice: ThresholdChoice, positive: Any, score_type: str) -> None:
+    """Say when a threshold is used for something else than it was chosen for."""
+    if positive is not None and plain(positive) != choice.positive:
+        raise FeatxError(
+            f"Expected positive={choice.positive!r}, for which the threshold was chosen, got {positive!r}. "
+            "Choose one for that class."
+        )
+    if (score_type == "margin") != (choice.score_type == "margin"):
+        raise FeatxError(
+            f"Expected scores of the type {choice.score_type!r}, on which the threshold was chosen, got "
+            f"{score_type!r}. Choose and test on the same scores."
+        )
+
+
 def _seen_rows(read: Predictions) -> np.ndarray:
     """Return a row of label and score for each row, sorted, to know them again."""
-    pairs = np.stack([read.is_positive.astype(float), cast(np.ndarray, read.binary_score)], 1)
+    pairs = np.stack([read.is_positive.astype(float), cast(np.ndarray, read.cut_score)], 1)
     return pairs[np.lexsort(pairs.T)]
 
 

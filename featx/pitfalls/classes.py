@@ -10,6 +10,7 @@ import numpy as np
 from featx.arrays import as_numpy
 from featx.errors import FeatxError
 from featx.findings import Finding, Findings, with_overrides
+from featx.metrics.predictions import read_labels
 from featx.pitfalls.thresholds import THRESHOLDS
 
 __all__ = ["check_imbalance"]
@@ -47,15 +48,7 @@ def check_imbalance(
     (['imbalance', 'rare_class'], 0.96)
     """
     limit = with_overrides(thresholds, THRESHOLDS)
-    values = as_numpy(y)
-    if values.ndim != 1 or not len(values):
-        raise FeatxError(
-            f"Expected labels (N,) with N from 1, got the shape {values.shape}. Pass one label for each row."
-        )
-    if values.dtype.kind == "f" and not (values == np.rint(values)).all():
-        raise FeatxError(
-            "Expected labels, got numbers with fractions or NaN. A regression has no classes to count."
-        )
+    values = read_labels(y, "y")
     classes, counts = np.unique(values, return_counts=True)
     rows = dict(zip(classes.tolist(), counts.tolist(), strict=True))
     found = []

@@ -174,13 +174,13 @@ def _judge_loss(
     noise = limit["noise"] * max(_noise(train), _noise(val))
     numbers = {"train": t, "validation": v}
     found = []
+    change = {"start": float(train[0]), "end": t}
+    if t > 2 * abs(train[0]) and t - train[0] > noise:
+        rose = f"The training loss rose from {train[0]:.3g} to {t:.3g}."
+        return [_diverged(rose, {**change, "epoch": len(train)})]
     if len(train) >= 5:
         third = max(2, len(train) // 3)
         start, end = float(train[:third].mean()), float(train[-third:].mean())
-        change = {"start": float(train[0]), "end": t}
-        if t > 2 * abs(train[0]) and t - train[0] > noise:
-            rose = f"The training loss rose from {train[0]:.3g} to {t:.3g}."
-            return [_diverged(rose, {**change, "epoch": len(train)})]
         if start - end < max(limit["fall"] * abs(start), noise / np.sqrt(third)):
             found.append(
                 Finding(

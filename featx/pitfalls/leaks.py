@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from featx.arrays import as_numpy
 from featx.errors import FeatxError
 from featx.findings import Finding, Findings
+from featx.metrics.predictions import read_labels
 from featx.pitfalls.splits import read_features
 from featx.tables import Sheet, Table, sheet_html, sheet_rich, sheet_text
 
@@ -146,7 +148,10 @@ def compare_leak(
     if step not in _steps:
         raise FeatxError(f"Expected step to be 'scale' or 'select', got {step!r}.")
     X = as_numpy(read_features(X, "the"))
-    y = as_numpy(y)
+    y = read_labels(y, "y")
+    for name, value, least in (("folds", folds, 2), ("num_selected", num_selected, 1)):
+        if not isinstance(value, Integral) or value < least:
+            raise FeatxError(f"Expected {name} to be a whole number from {least}, got {value!r}.")
     if y.shape != (len(X),):
         raise FeatxError(
             f"Expected one label for each of the {len(X)} rows, got the shape {y.shape}. Pass labels (N,)."

@@ -152,7 +152,7 @@ def check_split(
 
     exact = np.unique(np.concatenate(same), axis=0)
     found = [_exact(exact, (train, test), len(Z))] if len(exact) else []
-    found += _near(near, exact, (train, test), len(Z), limit)
+    found += _near(near, exact, (train, test), (len(X), len(Z)), limit)
     found += _shared_groups(train, test, groups, (len(X), len(Z)))
     if len(X) < FEWEST_ROWS:
         found.append(
@@ -369,7 +369,11 @@ def _exact(pairs: np.ndarray, sides: tuple[Any, Any], count: int) -> Finding:
 
 
 def _near(
-    near: list[Near], exact: np.ndarray, sides: tuple[Any, Any], count: int, limit: dict
+    near: list[Near],
+    exact: np.ndarray,
+    sides: tuple[Any, Any],
+    counts: tuple[int, int],
+    limit: dict,
 ) -> list[Finding]:
     """Say what was found beyond the exact copies: by looks where there are some, else by features."""
     best: dict[int, tuple[float, int, int]] = {}
@@ -391,9 +395,11 @@ def _near(
         "false_alarms": limit["false_alarms_features"] + limit["false_alarms"] * (len(near) - 1),
     }
     what = "are near duplicates of a training row, closer to it than chance explains"
-    finding = _duplicates("near_duplicates", what, pairs, sides, count, more)
-    chance = more["false_alarms"] * count
-    if len(pairs) <= 2 * chance + 1:
+    finding = _duplicates("near_duplicates", what, pairs, sides, counts[1], more)
+    # a threshold read from so many rows knows no smaller share than one of them, for each search
+    looked_at = min(counts[0], int(limit["calibration_rows"]))
+    chance = max(more["false_alarms"], 1.5 * len(near) / looked_at) * counts[1]
+    if len(pairs) <= 2 * chance + 2:
         few = f" About {chance:.1f} are flagged by chance where there is none: look at the pairs first."
         finding = Finding(finding.code, finding.message + few, finding.advice, finding.numbers)
     inside = max(found.train_share for found in near)
@@ -421,7 +427,7 @@ def _shared_groups(train: Any, test: Any, groups: Any, rows: tuple[int, int]) ->
             "Expected groups=(train_groups, test_groups) or a function of a path, got "
             f"{type(groups).__name__}. Give one group for each row of both sides."
         )
-    sides = [as_numpy(side).tolist() for side in groups]
+    sides = [as_numpy(side).reshape(len(side), -1)[:, 0].tolist() for side in groups]
     for name, side, count in zip(("training", "test"), sides, rows, strict=True):
         if not isinstance(side, list) or len(side) != count:
             got = len(side) if isinstance(side, list) else side
@@ -429,13 +435,14 @@ def _shared_groups(train: Any, test: Any, groups: Any, rows: tuple[int, int]) ->
                 f"Expected one group for each of the {count} {name} rows, got {got}. Give them in the order "
                 "of the features."
             )
-    shared = sorted(set(sides[0]) & set(sides[1]), key=str)
+    # where nobody knows the group, nobody knows that it is shared
+    shared = sorted({g for g in sides[0] if g is not None and g == g} & set(sides[1]), key=str)
     if not shared:
         return []
     first: dict[Any, int] = {}
     for row, group in enumerate(sides[0]):
         first.setdefault(group, row)
-    pairs = np.array([(first[g], row) for row, g in enumerate(sides[1]) if g in first])
+    pairs = np.array([(first[g], row) for row, g in enumerate(sides[1]) if g in shared])
     share = len(pairs) / rows[1]
     named = ", ".join(str(group) for group in shared[:5]) + (", …" if len(shared) > 5 else "")
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 # Chromium as root in a container; and it shall not call home.
 CHROMIUM_FLAGS = [
@@ -48,6 +48,7 @@ def page(chromium: str) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(90_000)
+        expect.set_options(timeout=60_000)  # a busy machine opens JupyterLab slowly
         yield page
         browser.close()
 

@@ -382,6 +382,52 @@ def test_overconfidence():
     assert "overconfident" not in honest.findings
 
 
+def test_a_class_that_matters_and_is_not_there_is_not_rated():
+    report = featx.evaluate(
+        ["a", "b"] * 100, ["a", "b"] * 100, labels=["a", "b", "fraud"], positive="fraud"
+    )
+    assert "positive_missing" in report.findings
+    assert list(report.ratings) == ["accuracy"]
+
+
+def test_always_answering_the_class_that_matters_is_bad():
+    report = featx.evaluate([1] * 900 + [0] * 100, [1] * 1000, positive=1)
+    assert (report.precision[1], report.recall[1]) == (0.9, 1.0)
+    assert report.verdict == "bad"
+
+
+def test_a_missed_class_among_many_is_no_paradox():
+    y = np.repeat(np.arange(10), 100)
+    said = np.where((y == 3) & (np.arange(1000) % 100 < 65), 4, y)
+    found = featx.evaluate(y, said, positive=3).findings
+    assert "accuracy_paradox" not in found
+    assert "already" not in found["class_missed"].message
+
+
+def test_a_model_that_costs_more_than_a_constant_answer_is_named():
+    report = featx.evaluate(*counts(45, 5, 10, 940), positive=1, cost_fp=100, cost_fn=1)
+    numbers = report.findings["costlier_than_guessing"].numbers
+    assert numbers == {"cost": pytest.approx(1.005), "guessing_cost": pytest.approx(0.05)}
+
+
+def test_logits_rank_where_probabilities_are_rounded_to_one():
+    rng = np.random.default_rng(0)
+    logits = np.concatenate([rng.uniform(38, 43, 50), rng.uniform(60, 109, 50)])
+    y = np.repeat([0, 1], 50)
+    two = np.stack([np.zeros(100), logits], 1)
+    assert featx.evaluate(y, y_score=logits, score_type="logit").roc_auc == 1
+    assert featx.evaluate(y, y_score=two, score_type="logit").roc_auc == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_enough(dtype):
+    torch.manual_seed(0)
+    score = torch.softmax(torch.randn(100, 5), 1)
+    y = torch.arange(100) % 5
+    coarse = featx.evaluate(y, y_score=score.to(dtype))
+    assert coarse.log_loss == pytest.approx(featx.evaluate(y, y_score=score).log_loss, rel=0.01)
+
+
 # --- ways to show it ------------------------------------------------------------------------------
 
 
@@ -466,6 +512,8 @@ TWO = [[0.5, 0.5], [0.9, 0.1]]
         ((np.array([0, "a"], object), [0, 1]), {}, "names and numbers mixed"),
         ((np.array(["a", None], object), ["a", "b"]), {}, "1 without, the first in row 1"),
         (([0, np.nan], [0, 1]), {}, "1 without, the first in row 1"),
+        (([0, np.inf], [0, 1]), {}, "1 without, the first in row 1"),
+        (([[0, 1], [1]], [0, 1]), {}, "Join batches first"),
         (([0.5, 1], [0, 1]), {}, "evaluate_regression"),
         (([0, 1], [0, 1]), {"y_train": []}, "y_train"),
         (([0, 1], [0, 1], [0.1, 0.2, 0.3]), {}, "one column a class"),

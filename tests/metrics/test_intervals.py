@@ -36,6 +36,20 @@ def test_intervals_of_means_cover_the_truth(rows):
     assert np.mean(widths) == pytest.approx(normal, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("groups", "rows", "share"), [(100, 5, 0.9), (20, 5, 0.9), (10, 10, 0.95), (1000, 50, 0.8)]
+)
+def test_intervals_of_means_over_many_classes_cover_the_truth(groups, rows, share):
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(60):
+        hits = rng.binomial(rows, share, groups)
+        draws = rate_draws(hits, np.full(groups, rows), added=0.5 / groups).mean(1)
+        low, high = interval(draws, (hits / rows).mean())
+        covered.append(low <= share <= high)
+    assert np.mean(covered) >= 0.85
+
+
 def test_one_rate_is_jeffreys_interval():
     for hits, rows in ((3, 10), (95, 100)):
         low, high = interval(rate_draws([hits], [rows])[:, 0], hits / rows)

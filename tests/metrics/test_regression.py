@@ -63,11 +63,24 @@ def test_findings():
     assert "too high" in featx.evaluate_regression(y, p + 0.4).findings["biased"].message
     assert "too low" in featx.evaluate_regression(y, p - 0.4).findings["biased"].message
     assert "overfitting" in featx.evaluate_regression(*predicted(0.7), train_r2=0.99).findings
-    constant = featx.evaluate_regression([1, 1, 1], [0, 2, 1])
+    constant = featx.evaluate_regression([1] * 30, [0, 2, 1] * 10)
     assert (constant.r2, constant.skill, constant.verdict) == (None, None, "mixed")
     assert constant.findings.codes == ["constant_target"]
     perfect = featx.evaluate_regression(y, y)
     assert (perfect.verdict, perfect.mse, perfect.findings.codes) == ("good", 0, [])
+
+
+def test_a_handful_of_rows_is_never_enough():
+    few = featx.evaluate_regression([1, 2], [1.1, 2.1])
+    assert (few.verdict, few.settled) == ("good", False)
+    assert few.headline.endswith("but not enough data to tell")
+    # nor is it overfitting: three rows may well be that far off
+    assert (
+        "overfitting"
+        not in featx.evaluate_regression([1, 2, 3.0], [1.5, 2, 2.5], train_r2=0.95).findings
+    )
+    with pytest.raises(featx.FeatxError, match="train_r2"):
+        featx.evaluate_regression([1, 2], [1, 2], train_r2=float("nan"))
 
 
 def test_it_speaks_in_text_html_json_picture_and_page(tmp_path):

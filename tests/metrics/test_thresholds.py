@@ -176,6 +176,53 @@ def test_scores_that_are_no_probabilities_are_named():
     assert squeezed.findings["scores_not_calibrated"].numbers["theory"] == 0.25
 
 
+def test_of_equal_thresholds_the_one_with_fewer_errors_is_taken():
+    choice = featx.choose_threshold(
+        [0, 0, 0, 0, 1, 1], [0.1, 0.2, 0.3, 0.5, 0.8, 0.9], min_precision=0.3
+    )
+    assert (choice.recall, choice.precision, choice.false_positives) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("top", [0.5, 1.0])
+def test_no_positive_answer_is_a_choice_also_where_many_rows_share_the_highest_score(top):
+    y, score = [0, 0, 0, 1, 0, 0], [0.1, 0.2, 0.3, top, top, top]
+    choice = featx.choose_threshold(y, score, cost_fp=100, cost_fn=1)
+    assert (choice.false_positives, choice.cost) == (0, pytest.approx(1 / 6))
+    assert "no row" in choice.findings["one_answer"].message
+    everyone = featx.choose_threshold(y, score, cost_fp=0, cost_fn=1, positive=1)
+    assert "one_answer" not in everyone.findings  # 0.1 to 0.3 stay negative
+    noise = featx.choose_threshold([1, 0, 1, 0], [0.1, 0.2, 0.3, 0.4], min_recall=1.0)
+    assert "every row" in noise.findings["one_answer"].message
+
+
+def test_a_choice_is_for_one_class_and_one_kind_of_scores():
+    y, score = scores(12)
+    names = np.where(y, "a", "b")
+    choice = featx.choose_threshold(names, score, positive="a", min_recall=0.9)
+    with pytest.raises(featx.FeatxError, match="positive='a', for which the threshold was chosen"):
+        featx.evaluate(names, y_score=score, positive="b", threshold=choice)
+    margin = featx.choose_threshold(
+        y, score - 0.5, positive=True, score_type="margin", min_recall=0.9
+    )
+    with pytest.raises(featx.FeatxError, match="type 'margin', on which the threshold"):
+        featx.evaluate(y, y_score=score, threshold=margin)
+    assert np.array_equal(choice.predict(np.stack([score, 1 - score], 1)), choice.predict(score))
+    with pytest.raises(featx.FeatxError, match="NaN"):
+        choice.predict([np.nan])
+    only_b = featx.evaluate(["b"] * 5, y_score=[0.1] * 5, threshold=choice)
+    assert "positive_missing" in only_b.findings
+
+
+def test_scores_the_wrong_way_round_are_noticed():
+    y, score = scores(13)
+    names = np.where(y, "fraud", "ok")  # "ok" is the second class, and so the default
+    report = featx.evaluate(names, y_score=score)
+    assert "positive='fraud'" in report.findings["scores_reversed"].advice
+    choice = featx.choose_threshold(names, score, min_recall=0.9)
+    assert "scores_reversed" in choice.findings
+    assert "scores_reversed" not in featx.evaluate(names, y_score=score, positive="fraud").findings
+
+
 # --- ways to show it, bad input -------------------------------------------------------------------
 
 

@@ -434,3 +434,20 @@ nan[17, 3] = np.nan
 def test_wrong_use(arguments, more, match):
     with pytest.raises(featx.FeatxError, match=match):
         check_split(*arguments, **more)
+
+
+def test_rows_of_no_known_group_share_none():
+    groups = [None] * 60, [None] * 10
+    assert "shared_groups" not in check_split(rows(0), rows(1)[:10], groups=groups)
+    column = np.arange(60)[:, None], np.arange(55, 65)[:, None]
+    found = check_split(rows(0), rows(1)[:10], groups=column)
+    assert found["shared_groups"].numbers["groups"] == [55, 56, 57, 58, 59]
+
+
+def test_few_training_rows_promise_no_small_rate_of_false_alarms():
+    """The threshold is then about the least that was seen, and chance flags one row in as many."""
+    rng = np.random.default_rng(0)
+    said = [check_split(rng.normal(size=(40, 8)), rng.normal(size=(20, 8))) for _ in range(30)]
+    flagged = [found["near_duplicates"] for found in said if "near_duplicates" in found]
+    assert flagged
+    assert all("by chance" in finding.message for finding in flagged)

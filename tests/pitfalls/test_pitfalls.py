@@ -163,9 +163,9 @@ def test_the_order_of_labels_does_not_matter(y, seed):
 @pytest.mark.parametrize(
     ("y", "labels", "match"),
     [
-        ([], None, r"got the shape \(0,\)"),
+        ([], None, "labels, got none"),
         ([[1, 0]], None, r"got the shape \(1, 2\)"),
-        ([0.5, 1.5], None, "A regression has no classes"),
+        ([0.5, 1.5], None, "For numbers use"),
         ([0, 1, 7], [0, 1], "got 7"),
     ],
 )
@@ -386,3 +386,16 @@ def test_wrong_comparisons(more, match):
     arguments = {"X": np.random.default_rng(0).normal(size=(40, 4)), "y": np.arange(40) % 2, **more}
     with pytest.raises(featx.FeatxError, match=match):
         compare_leak(**arguments)
+
+
+def test_a_loss_that_explodes_is_seen_after_three_epochs():
+    assert check_fit([0.5, 5, 50], [0.6, 6, 60], metric="loss").codes == ["diverged"]
+
+
+def test_labels_that_are_missing_are_told_by_each_check():
+    with pytest.raises(featx.FeatxError, match="1 without, the first in row 2"):
+        check_imbalance(np.array(["a", "b", None], object))
+    with pytest.raises(featx.FeatxError, match="1 without"):
+        compare_leak(np.ones((3, 2)), [0, 1, np.nan])
+    with pytest.raises(featx.FeatxError, match="folds to be a whole number from 2, got 1"):
+        compare_leak(np.ones((4, 2)), [0, 1, 0, 1], folds=1)
