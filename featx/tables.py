@@ -15,7 +15,7 @@ from featx.findings import Findings
 if TYPE_CHECKING:
     from rich.console import Group
 
-__all__ = ["Sheet", "Table", "sheet_html", "sheet_rich", "sheet_text", "table_html"]
+__all__ = ["Sheet", "Shown", "Table", "sheet_html", "sheet_rich", "sheet_text", "table_html"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,25 @@ class Sheet:
     headline: str
     tables: list[Table]
     findings: Findings
+
+
+class Shown:
+    """Shows itself as its `sheet`: as text, in a terminal, in a notebook."""
+
+    def sheet(self) -> Sheet:
+        """Return everything that is shown, as text."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return sheet_text(self.sheet())
+
+    __repr__ = __str__
+
+    def __rich__(self) -> Any:
+        return sheet_rich(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return sheet_html(self.sheet())
 
 
 def sheet_text(sheet: Sheet) -> str:

@@ -16,7 +16,7 @@ from featx.arrays import plain
 from featx.errors import FeatxError
 from featx.findings import Findings
 from featx.metrics.predictions import Predictions
-from featx.tables import Sheet, Table, sheet_html, sheet_rich, sheet_text
+from featx.tables import Sheet, Shown, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,15 +28,11 @@ __all__ = ["RegressionReport", "Report"]
 _SIGNS = {"good": "✓", "mixed": "◐", "bad": "✗"}  # no verdict is told by colour
 
 
-class _Shown:
-    """Ways to show a report: text, a terminal, a notebook, JSON, a page."""
+class _Report(Shown):
+    """What all reports have: a headline, JSON, a page."""
 
     verdict: str
     findings: Findings
-
-    def sheet(self) -> Sheet:
-        """Return everything that is shown, as text."""
-        raise NotImplementedError
 
     def _pictures(self) -> dict[str, tuple[tuple[float, float], Callable[[Axes], Any]]]:
         """Return heading -> (size in inches, what draws it)."""
@@ -98,20 +94,9 @@ class _Shown:
             html += picture(heading, ax, alt_text(ax))
         return html
 
-    def __str__(self) -> str:
-        return sheet_text(self.sheet())
-
-    __repr__ = __str__
-
-    def __rich__(self) -> Any:
-        return sheet_rich(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return sheet_html(self.sheet())
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Report(_Shown):
+class Report(_Report):
     """What `featx.evaluate` returns. In a notebook it shows as tables.
 
     Attributes
@@ -351,7 +336,7 @@ _HEADINGS = {
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RegressionReport(_Shown):
+class RegressionReport(_Report):
     """What `featx.evaluate_regression` returns. In a notebook it shows as a table.
 
     Attributes

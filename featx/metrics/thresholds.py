@@ -17,7 +17,7 @@ from featx.findings import Finding, Findings, with_overrides
 from featx.metrics.intervals import interval, rate_draws
 from featx.metrics.predictions import Predictions, read_predictions, read_scores
 from featx.metrics.ratings import THRESHOLDS
-from featx.tables import Sheet, Table, sheet_html, sheet_rich, sheet_text
+from featx.tables import Sheet, Shown, Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ThresholdChoice:
+class ThresholdChoice(Shown):
     """The threshold that `choose_threshold` chose, and what it gives on the rows it was chosen on.
 
     Attributes
@@ -134,17 +134,6 @@ class ThresholdChoice:
         table = Table(f"On the {self.rows} rows it was chosen on", ("", "chosen", usual), rows)
         headline = f"Threshold {self.threshold:.4g} for {self.positive!r}: {self.rule}"
         return Sheet(headline, [table], self.findings)
-
-    def __str__(self) -> str:
-        return sheet_text(self.sheet())
-
-    __repr__ = __str__
-
-    def __rich__(self) -> Any:
-        return sheet_rich(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return sheet_html(self.sheet())
 
 
 _SHOWN = {

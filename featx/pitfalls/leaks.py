@@ -19,13 +19,13 @@ from featx.errors import FeatxError
 from featx.findings import Finding, Findings
 from featx.metrics.predictions import read_labels
 from featx.pitfalls.splits import read_features
-from featx.tables import Sheet, Table, sheet_html, sheet_rich, sheet_text
+from featx.tables import Sheet, Shown, Table
 
 __all__ = ["LeakComparison", "compare_leak"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LeakComparison:
+class LeakComparison(Shown):
     """What `compare_leak` returns: one score for each fold, without and with the leak.
 
     Attributes
@@ -73,17 +73,6 @@ class LeakComparison:
             f"Accuracy, by where {_steps[self.step]} was fitted", ("", *folds, "mean"), rows
         )
         return Sheet(f"The leak adds {self.gap:+.3f}", [table], self.findings)
-
-    def __str__(self) -> str:
-        return sheet_text(self.sheet())
-
-    __repr__ = __str__
-
-    def __rich__(self) -> Any:
-        return sheet_rich(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return sheet_html(self.sheet())
 
 
 _steps = {"scale": "the scaler", "select": "the selection of features"}
