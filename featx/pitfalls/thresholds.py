@@ -8,7 +8,7 @@ __all__ = ["THRESHOLDS"]
 THRESHOLDS: dict[str, float] = {
     # check_split
     "same_features": 1e-5,  # relative: float32 in another batch differs by about 1e-6
-    "false_alarms": 0.004,  # part of the test rows that chance may flag; see featx.duplicates
+    "false_alarms": 0.003,  # part of the test rows that chance may flag; see featx.pitfalls.duplicates
     "false_alarms_features": 0.001,  # the same for the search by features
     "calibration_rows": 2000,  # training rows looked at for the threshold
     # check_fit
