@@ -11,7 +11,7 @@ is found, and the part of the true test images that is flagged all the same. Fea
 * photos: crops of 64 x 64 from scikit-learn's two photographs; training crops from the left part of each,
   which overlap one another, test crops from the right part, which overlap none of them.
 * fonts: the letters as rendered, 64 x 64. Many letters look the same in two cuts of a font, on both sides of
-  the split, so what stands under "false alarms" there is mostly none: with images 39 % are flagged, of one
+  the split, so what stands under "false alarms" there is mostly none: with images 38 % are flagged, of one
   split's pairs 97 % show the same letter, and of 16 drawn at random all look the same to the eye. Real false
   alarms are among the rest: I for T, O for Q, and b for d, which is its mirror image.
 
