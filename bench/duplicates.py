@@ -1,4 +1,4 @@
-"""Duplicates across a split: what `featx.check_split` finds, by features alone and with images.
+"""Duplicates across a split: what `featx.pitfalls.check_split` finds, by features alone and with images.
 
     python bench/duplicates.py [SEEDS]
 

@@ -107,7 +107,8 @@ def check_split(
     =========================  ========  ======  ========  ======  ========  ======
 
     So without images the answer is "no exact copies", not "no copies". What is missed with them: 8 x 8 digits
-    cut and resized, and crops of plain sky after JPEG. A turned picture is not looked for.
+    cut, cut and resized or coarse JPEG, and crops of plain sky after JPEG. A turned picture is not looked
+    for.
 
     Time and memory: 1000 test against 5000 training images take seconds, 5000 against 50 000 some minutes.
     Features are read in blocks; with images 2 kB for each image stay in memory.

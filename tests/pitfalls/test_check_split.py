@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import featx
 from featx.features import Features
-from featx.pitfalls import check_split, duplicates
+from featx.pitfalls import THRESHOLDS, check_split, duplicates
 from featx.pitfalls.duplicates import (
     FeatureSearch,
     LookSearch,
@@ -68,7 +68,12 @@ def test_false_alarms_are_below_one_per_cent_over_seeds(bench, name: str):
         train, test, *_ = bench.made_up(name, seed)
         search = LookSearch(looks_of(train, nothing))
         looks = looks_of(test, nothing)
-        near = find_near(search, looks, false_alarms=0.004, calibration_rows=2000)
+        near = find_near(
+            search,
+            looks,
+            false_alarms=THRESHOLDS["false_alarms"],
+            calibration_rows=int(THRESHOLDS["calibration_rows"]),
+        )
         rates.append(len(near.rows) / len(test))
     assert np.mean(rates) <= 0.01, rates
 
