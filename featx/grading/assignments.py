@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from featx.errors import FeatxError, ProblemFound, close_matches
-from featx.study.bank import OneChoice, load_question
+from featx.study.bank import Question, load_question
 from featx.study.exercises import SETUP, Exercise, load_exercise
 
 __all__ = [
@@ -207,7 +208,7 @@ def _notebook_path(name: str, course_dir: str | Path) -> Path:
     return Path(course_dir) / "source" / name / f"{name}.ipynb"
 
 
-def _load(item: Item) -> OneChoice | Exercise:
+def _load(item: Item) -> Question | Exercise:
     return load_question(item.question) if item.question else load_exercise(item.id)
 
 
@@ -215,7 +216,7 @@ def _notebook_text(assignment: Assignment) -> str:
     cells = [_head_cell(assignment), _cell("setup", SETUP, locked=True)]
     for number, item in enumerate(assignment.items, 1):
         loaded = _load(item)
-        make = _question_cells if isinstance(loaded, OneChoice) else _exercise_cells
+        make = _question_cells if isinstance(loaded, Question) else _exercise_cells
         cells += make(loaded, f"## {number}. ", item.points)  # type: ignore[arg-type]
     notebook = new_notebook(
         cells=cells,
@@ -247,16 +248,17 @@ About {assignment.minutes} minutes, {assignment.points:g} points.
     return _cell("introduction", text, locked=True, markdown=True)
 
 
-def _question_cells(question: OneChoice, heading: str, points: float) -> list[Any]:
-    code = f"\n\n```python\n{question.code.strip()}\n```" if question.code else ""
-    options = "\n".join(f"* **{letter}** {o.text}" for letter, o in question.lettered.items())
+def _question_cells(question: Question, heading: str, points: float) -> list[Any]:
+    code = f"\n\n```python\n{question.numbered_code}\n```" if question.code else ""
+    options = "\n".join(f"* **{key}** {text}" for key, text in question.shown.items())
     prompt = (
         f"{heading}{_capitalised(question.concept)} ({question.difficulty}, {_say(points)})\n\n"
         f"{question.prompt}{code}\n\n{options}"
+        f"\n\n{question.how}"
     )
     answer = (
         f'{question.answer_name} = "?"\n'
-        f'### BEGIN SOLUTION\n{question.answer_name} = "{question.right_letter}"\n### END SOLUTION'
+        f"### BEGIN SOLUTION\n{question.answer_name} = {json.dumps(question.key)}\n### END SOLUTION"
     )
     call = f'mark_answer("{question.id}", globals(), points={points:g})'
     return [

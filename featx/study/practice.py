@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from featx.errors import FeatxError, close_matches
-from featx.study.bank import OneChoice, list_questions, load_cards, load_question
+from featx.study.bank import Question, list_questions, load_cards, load_question
 from featx.study.exercises import Exercise, list_exercises, load_exercise
 from featx.study.showing import (
     can_show_widgets,
@@ -191,8 +191,7 @@ def solution(item_id: str) -> None:
     if isinstance(item, Exercise):
         show(item.solution, code_html(item.solution))
     else:
-        right = item.lettered[item.right_letter]
-        show(f"{item.right_letter}) {right.text}\n{item.explanation}")
+        show(f"{item.right_text}\n{item.explanation}")
 
 
 def flashcards(lesson: int) -> None:
@@ -228,7 +227,7 @@ def flashcards(lesson: int) -> None:
     show(text, markup)
 
 
-def _load(item_id: str) -> OneChoice | Exercise:
+def _load(item_id: str) -> Question | Exercise:
     if item_id in list_questions():
         return load_question(item_id)
     if item_id in list_exercises():
@@ -240,21 +239,21 @@ def _load(item_id: str) -> OneChoice | Exercise:
     )
 
 
-def _ask(question: OneChoice) -> None:
+def _ask(question: Question) -> None:
     if can_show_widgets():
         _show_widget(question)
     else:
         print_text(_as_text(question))
 
 
-def _as_text(question: OneChoice) -> str:
+def _as_text(question: Question) -> str:
     options = [f"  {letter}) {option.text}" for letter, option in question.lettered.items()]
     code = [f"    {line}" for line in (question.code or "").splitlines()]
     call = f'Answer with quiz("{question.id}", answer="{question.letters[0]}").'
     return "\n".join([question.prompt, *code, *options, call, ""])
 
 
-def _show_widget(question: OneChoice) -> None:
+def _show_widget(question: Question) -> None:
     """Show radio buttons, a button and a feedback region, in the order of the Tab key."""
     import ipywidgets
     from IPython.display import display

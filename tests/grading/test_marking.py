@@ -19,7 +19,7 @@ def namespace_of(source: str) -> dict:
 
 
 def test_right_answer_earns_its_points(capsys: pytest.CaptureFixture[str]) -> None:
-    letter = load_question("freeze-order").right_letter
+    letter = load_question("freeze-order").key
     assert mark_answer("freeze-order", {"answer_freeze_order": letter}, points=2) == 2.0
     assert "2 of 2 points" in capsys.readouterr().out
 
@@ -28,11 +28,11 @@ def test_wrong_answer_gets_its_misconception_and_not_the_right_option(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     question = load_question("freeze-order")
-    wrong = next(letter for letter, option in question.lettered.items() if not option.right)
+    wrong = next(letter for letter, option in question.choices.items() if not option.right)
     assert mark_answer("freeze-order", {"answer_freeze_order": wrong}, points=2) == 0.0
     said = capsys.readouterr().out
-    assert question.lettered[wrong].feedback in said
-    assert question.lettered[question.right_letter].text not in said
+    assert question.choices[wrong].feedback in said
+    assert question.choices[question.key].text not in said
 
 
 @pytest.mark.parametrize("namespace", [{}, {"answer_freeze_order": None}])

@@ -73,7 +73,7 @@ def answer_of(item_id: str, given: str, released: str) -> str:
         return released
     if item.question:
         question = load_question(item_id)
-        letter = question.right_letter if given == "right" else given
+        letter = question.key if given == "right" else given
         return released.replace('"?"', f'"{letter}"')
     exercise = load_exercise(item_id)
     if given == "error":
@@ -182,7 +182,7 @@ def test_feedback_of_the_empty_submission(course: Path) -> None:
 def test_feedback_names_the_mistakes(course: Path) -> None:
     page = feedback(course, "half")
     for item_id in ("freeze-order", "optimizer-holds-frozen"):
-        assert load_question(item_id).lettered["b"].feedback in page
+        assert load_question(item_id).choices["b"].feedback in page
     assert "The head was replaced before the freeze, so the new head is frozen too" in page
     assert "No weight changed, but the BatchNorm statistics did" in page
     assert "The BatchNorm statistics moved" in page

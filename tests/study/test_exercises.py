@@ -44,7 +44,7 @@ def test_the_practice_tasks_are_there() -> None:
 def test_form(exercise) -> None:
     assert load_exercise(exercise.id) is exercise
     assert len(exercise.hints) >= 2
-    assert len(exercise.mutants) >= 4
+    assert len(exercise.mutants) >= 3
     assert STUB in exercise.starter
     assert "SOLUTION" not in exercise.solution
     assert exercise.starter.startswith(f"def {exercise.entry}(")

@@ -52,7 +52,7 @@ def test_a_console_without_the_symbols_gets_the_words(monkeypatch: pytest.Monkey
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
     question = load_question("few-labels")
-    assert study.quiz(question.id, answer=question.right_letter).status == "correct"
+    assert study.quiz(question.id, answer=question.key).status == "correct"
     sys.stdout.flush()
     assert written.getvalue().startswith(b"? Correct")
 
@@ -94,7 +94,7 @@ def test_quiz_as_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiz_with_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
     question = load_question("freeze-order")
-    verdict = study.quiz("freeze-order", answer=question.right_letter)
+    verdict = study.quiz("freeze-order", answer=question.key)
     assert verdict is not None
     assert verdict.status == "correct"
     assert question.steps[0] in capsys.readouterr().out

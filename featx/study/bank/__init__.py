@@ -7,23 +7,22 @@ one. Where no code can show the truth, ``no_proof`` says why.
 
 from __future__ import annotations
 
-import string
+import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from featx.errors import FeatxError, close_matches
-from featx.study.verdicts import Verdict
+from featx.study.bank.questions import AnyQuestion, OneChoice, Question, Slug, Strict, Text
 
 __all__ = [
     "Card",
     "Lesson",
     "OneChoice",
-    "Option",
     "Question",
     "list_questions",
     "load_cards",
@@ -34,158 +33,25 @@ __all__ = [
 
 FOLDER = Path(__file__).parent
 
-Text = Annotated[str, Field(min_length=1)]
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
-
-
-class Option(_Strict):
-    """One possible answer: right, or wrong with the misconception it stands for."""
-
-    text: Text
-    right: bool = False
-    misconception: Slug | None = None
-    feedback: Text | None = None
-
-    @model_validator(mode="after")
-    def _explains_itself(self) -> Option:
-        explained = self.misconception is not None and self.feedback is not None
-        if not self.right and not explained:
-            raise ValueError(
-                f"expected a misconception and a feedback for the wrong option {self.text!r}"
-            )
-        if self.right and (self.misconception or self.feedback):
-            raise ValueError(f"expected no misconception for the right option {self.text!r}")
-        return self
-
-
-class Question(_Strict):
-    """What questions of every kind have in common.
-
-    Attributes
-    ----------
-    id : str
-        Lower-case words with hyphens; it never changes, since progress and marks refer to it.
-    lesson : int
-        Number of the lesson, 0 to 12.
-    concept, difficulty, prompt, code
-        What is asked, about what, how hard, and an optional piece of code to read.
-    hint : str
-        A question that leads on; never the answer.
-    steps, quick_check
-        The solution in steps, and a way to see for yourself that it holds.
-    proof, no_proof
-        Code that settles the question, or the reason why no code can.
-    """
-
-    id: Slug
-    lesson: int = Field(ge=0, le=12)
-    concept: Text
-    difficulty: Literal["easy", "medium", "hard"]
-    prompt: Text
-    code: Text | None = None
-    hint: Annotated[str, Field(pattern=r"\?$")]
-    steps: Annotated[tuple[Text, ...], Field(min_length=2)]
-    quick_check: Text
-    proof: Text | None = None
-    no_proof: Text | None = None
-
-    @model_validator(mode="after")
-    def _is_settled(self) -> Question:
-        if (self.proof is None) == (self.no_proof is None):
-            raise ValueError("expected either a proof or no_proof (why no code can settle it)")
-        return self
-
-    @property
-    def answer_name(self) -> str:
-        """The variable that holds the answer in an assignment."""
-        return f"answer_{self.id.replace('-', '_')}"
-
-    @property
-    def explanation(self) -> str:
-        """The solution in numbered steps, and the quick check."""
-        steps = "\n".join(f"{number}. {step}" for number, step in enumerate(self.steps, 1))
-        return f"{steps}\nCheck it yourself: {self.quick_check}"
-
-
-class OneChoice(Question):
-    """A question with exactly one right option. The answer is the option's letter."""
-
-    kind: Literal["one-choice"] = "one-choice"
-    options: Annotated[tuple[Option, ...], Field(min_length=3, max_length=6)]
-
-    @model_validator(mode="after")
-    def _has_one_answer(self) -> OneChoice:
-        if (right := sum(option.right for option in self.options)) != 1:
-            raise ValueError(f"expected exactly one right option, got {right}")
-        for part in ("text", "misconception"):
-            values = [getattr(o, part) for o in self.options if getattr(o, part)]
-            if len(set(values)) != len(values):
-                raise ValueError(f"expected options that differ in their {part}")
-        unproved = [x for x in self.letters if self.proof and f"# {x}:" not in self.proof]
-        if unproved:
-            raise ValueError(
-                f"expected the proof to mark what settles each option with a comment such as "
-                f"'# {unproved[0]}:', got none for {', '.join(unproved)}"
-            )
-        return self
-
-    @property
-    def letters(self) -> str:
-        """The letters of the options, ``"abcd"`` for four."""
-        return string.ascii_lowercase[: len(self.options)]
-
-    @property
-    def lettered(self) -> dict[str, Option]:
-        """Letter -> option, in the order shown."""
-        return dict(zip(self.letters, self.options, strict=True))
-
-    @property
-    def right_letter(self) -> str:
-        """The letter of the right option."""
-        return next(letter for letter, option in self.lettered.items() if option.right)
-
-    def mark(self, answer: object) -> Verdict:
-        """Judge the letter of an option; upper case, spaces and a bracket do no harm.
-
-        Examples
-        --------
-        >>> load_question("freeze-order").mark("?").status
-        'not_attempted'
-        """
-        if answer is None or answer is ... or str(answer).strip() in ("", "?"):
-            return Verdict("not_attempted", 0.0, "Choose an option and give its letter.")
-        letter = str(answer).strip().rstrip(").").lower()
-        option = self.lettered.get(letter)
-        if option is None:
-            return Verdict(
-                "wrong",
-                0.0,
-                f"Expected one letter of {', '.join(self.letters)}; got {_shorten(answer)}.",
-                "no-such-option",
-            )
-        if option.right:
-            return Verdict("correct", 1.0, self.explanation)
-        message = f"{option.feedback}\nThink about this: {self.hint}"
-        return Verdict("wrong", 0.0, message, option.misconception)
-
-
-class Card(_Strict):
+class Card(Strict):
     """A flash card."""
 
+    id: Slug | None = None
     front: Text
     back: Text
 
+    @property
+    def key(self) -> str:
+        """What progress refers to: the id, or a name made of the front where there is none."""
+        return self.id or f"card-{hashlib.sha256(self.front.encode()).hexdigest()[:12]}"
 
-class Lesson(_Strict):
+
+class Lesson(Strict):
     """Everything that one file of the bank holds."""
 
     lesson: int = Field(ge=0, le=12)
-    # A further kind of question joins here, as a union that `kind` tells apart.
-    questions: tuple[OneChoice, ...] = ()
+    questions: tuple[AnyQuestion, ...] = ()
     cards: tuple[Card, ...] = ()
 
 
@@ -220,6 +86,7 @@ def read_lesson(path: Path) -> Lesson:
     for question in _records(raw.get("questions")):
         if isinstance(question, dict):
             question.setdefault("lesson", raw.get("lesson"))
+            question.setdefault("kind", "one-choice")
     try:
         return Lesson.model_validate(raw)
     except ValidationError as error:
@@ -240,6 +107,8 @@ def _one_sentence(path: Path, raw: Mapping[str, Any], error: ValidationError) ->
         known = record.get("id") if isinstance(record, dict) else None
         where += f", {known or f'{place[0]}[{place[1]}]'}"
         place = place[2:]
+        if place and isinstance(record, dict) and place[0] == record.get("kind"):
+            place = place[1:]  # the union of kinds names the kind in each place
     field = ".".join(str(part) for part in place)
     got = "" if fault["type"] in ("missing", "value_error") else f", got {_shorten(fault['input'])}"
     problem = fault["msg"].removeprefix("Value error, ")
@@ -300,7 +169,7 @@ def list_questions(lesson: int | None = None) -> list[str]:
     ]
 
 
-def load_question(question_id: str) -> OneChoice:
+def load_question(question_id: str) -> Question:
     """Load a question by its id.
 
     Parameters
@@ -310,8 +179,8 @@ def load_question(question_id: str) -> OneChoice:
 
     Returns
     -------
-    OneChoice
-        The question.
+    Question
+        Of its own kind, such as `OneChoice`.
 
     Raises
     ------

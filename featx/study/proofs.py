@@ -1,0 +1,78 @@
+"""Run the proof of a question: does the key hold, and is each wrong answer refuted?"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import traceback
+from typing import Any
+
+import torch
+
+from featx.study.bank.questions import Output, Question, Value
+
+__all__ = ["prove"]
+
+
+def prove(question: Question) -> str | None:
+    """Run the proof of a question.
+
+    The proof runs in an empty namespace; the global random state is as before afterwards.
+
+    Parameters
+    ----------
+    question
+        A question of any kind. One without a proof is taken at its word (`Question.no_proof`).
+
+    Returns
+    -------
+    str or None
+        One sentence on what does not hold; None when all does.
+
+    Examples
+    --------
+    >>> from featx.study.bank import load_question
+    >>> prove(load_question("freeze-order"))
+    """
+    if question.proof is None:
+        return None
+    for label in question.labels:
+        if "assert " not in _after(question, label):
+            return f"Expected an assert after '# {label}:' in the proof, but there is none."
+    namespace: dict[str, Any] = {"__name__": "proof"}
+    printed = io.StringIO()
+    try:
+        code = compile(question.proof, "<proof>", "exec")
+        with contextlib.redirect_stdout(printed), torch.random.fork_rng(devices=[]):
+            exec(code, namespace)
+    except (Exception, SystemExit) as error:
+        return _sentence(question.proof, error)
+    if isinstance(question, Value):
+        return _differs(question, namespace.get("answer", "no variable `answer`"))
+    if isinstance(question, Output):
+        return _differs(question, printed.getvalue().strip() or "nothing")
+    return None
+
+
+def _after(question: Question, label: str) -> str:
+    """Return the part of the proof from one label to the next."""
+    proof = str(question.proof)
+    start = proof.index(f"# {label}:") + 1
+    nexts = [proof.find(f"# {other}:", start) for other in question.labels]
+    return proof[start : min((n for n in nexts if n > 0), default=len(proof))]
+
+
+def _differs(question: Question, computed: object) -> str | None:
+    if question.mark(computed).status == "correct":
+        return None
+    return f"Expected the answer {question.key!r}, but the code gives {computed!r}."
+
+
+def _sentence(proof: str, error: BaseException) -> str:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == "<proof>"]
+    number = frames[-1].lineno if frames else getattr(error, "lineno", None)
+    lines = proof.splitlines()
+    line = lines[number - 1].strip() if number and number <= len(lines) else ""
+    said = (str(error).strip().splitlines() or [""])[0]
+    what = type(error).__name__ + (f": {said}" if said else "")
+    return f"Expected the proof to run, but its line {number} ({line}) stopped with {what}."
