@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from featx import __version__
-from featx.errors import FeatxError
+from featx.errors import FeatxError, ProblemFound
 
 __all__ = ["app", "main"]
 
@@ -31,6 +31,8 @@ assignment = typer.Typer(
     help="Build the nbgrader assignments, or check them.", no_args_is_help=True
 )
 app.add_typer(assignment, name="assignment")
+study = typer.Typer(help="Write your own questions and exercises.", no_args_is_help=True)
+app.add_typer(study, name="study")
 
 
 def _version(wanted: bool) -> None:
@@ -173,6 +175,83 @@ def lab(
     from featx.lab import lessons_folder, serve
 
     serve(lessons_folder(folder), port, context.args)
+
+
+QuestionId = Annotated[str | None, typer.Argument(help="A question, such as freeze-order.")]
+Lesson = Annotated[int | None, typer.Option(help="Ask the questions of this lesson.")]
+
+
+@app.command()
+def quiz(question: QuestionId = None, lesson: Lesson = None) -> None:
+    """Answer questions: one, those of a lesson, or all that you have not answered right yet."""
+    from featx.study.terminal import run_quiz
+
+    _study(run_quiz, question, lesson)
+
+
+@app.command()
+def review(limit: Annotated[int, typer.Option(help="How many at most.")] = 20) -> None:
+    """See again what you missed, when it is due."""
+    from featx.study.terminal import run_review
+
+    _study(run_review, limit)
+
+
+@app.command()
+def exam(
+    seed: Annotated[int | None, typer.Option(help="Which ten questions; by default drawn.")] = None,
+) -> None:
+    """Take an exam: ten questions, no hints, a report on each concept at the end."""
+    from featx.study.terminal import run_exam
+
+    _study(run_exam, seed)
+
+
+@app.command()
+def progress(
+    export: Annotated[Path | None, typer.Option(help="Write everything to this JSON file.")] = None,
+    take_in: Annotated[
+        Path | None, typer.Option("--import", help="Add what --export wrote elsewhere.")
+    ] = None,
+    reset: Annotated[bool, typer.Option(help="Begin anew; the old file is kept.")] = False,
+) -> None:
+    """Show how far you are, what is due, and what you mixed up."""
+    from featx.study.record import open_progress, read_export, write_export
+    from featx.study.summary import summarise
+
+    record = open_progress()
+    console = Console(highlight=False)
+    if sum([export is not None, take_in is not None, reset]) > 1:
+        raise FeatxError("Expected one of --export, --import and --reset, got more than one.")
+    if export is not None:
+        typer.echo(f"Wrote {write_export(record, export)} answers to {export}")
+    elif take_in is not None:
+        typer.echo(f"{record.take_in(read_export(take_in))} new answers from {take_in}")
+    elif reset:
+        kept = record.reset()
+        typer.echo(f"Begun anew. The old file is kept: {kept}" if kept else "Nothing to reset.")
+    else:
+        console.print(summarise(record))
+
+
+def _study(run, *arguments: object) -> None:
+    from featx.study.record import open_progress
+    from featx.study.terminal import until_stopped
+
+    if not until_stopped(run, Console(), open_progress(), *arguments):
+        raise typer.Exit(130)
+
+
+@study.command("check")
+def check_study(
+    path: Annotated[Path, typer.Argument(help="A YAML file, an exercise module, or a folder.")],
+) -> None:
+    """Say line by line what is missing or wrong in your own questions and exercises."""
+    from featx.study.checking import check_path
+
+    found = check_path(path, lambda line: typer.echo(line))
+    if found:
+        raise ProblemFound(f"{found} thing{'s' * (found > 1)} to mend in {path}.")
 
 
 @contextmanager

@@ -11,19 +11,25 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx.study.bank import list_questions as list_questions
     from featx.study.exercises import list_exercises as list_exercises
     from featx.study.practice import check as check
+    from featx.study.practice import exam as exam
     from featx.study.practice import flashcards as flashcards
     from featx.study.practice import hint as hint
+    from featx.study.practice import progress as progress
     from featx.study.practice import quiz as quiz
+    from featx.study.practice import review as review
     from featx.study.practice import solution as solution
 
 # public name -> the module that defines it
 _HOME = {
     "check": "practice",
+    "exam": "practice",
     "flashcards": "practice",
     "hint": "practice",
     "list_exercises": "exercises",
     "list_questions": "bank",
+    "progress": "practice",
     "quiz": "practice",
+    "review": "practice",
     "solution": "practice",
 }
 

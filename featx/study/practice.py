@@ -1,4 +1,4 @@
-"""What a learner calls: `quiz`, `check`, `hint`, `solution`, `flashcards`."""
+"""What a learner calls: `quiz`, `check`, `hint`, `solution`, `flashcards`, `review`, `exam`, `progress`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from featx.errors import FeatxError, close_matches
-from featx.study.bank import Question, list_questions, load_cards, load_question
+from featx.study.bank import Card, Question, list_questions, load_cards, load_question
+from featx.study.deck import due_items
+from featx.study.exams import ExamReport, begin_exam, exam_place, given_answers, report_exam
 from featx.study.exercises import Exercise, list_exercises, load_exercise
+from featx.study.record import Answer, DrawnExam, Progress, open_progress
 from featx.study.showing import (
     can_show_widgets,
     code_html,
@@ -15,21 +18,26 @@ from featx.study.showing import (
     show,
     show_verdict,
     to_html,
-    verdict_html,
 )
+from featx.study.summary import Summary, summarise, what_is_due
 from featx.study.verdicts import Verdict
 
-__all__ = ["check", "flashcards", "hint", "quiz", "solution"]
-
-# Long options wrap beside their radio button instead of being cut off.
-_STYLE = (
-    "<style>.featx-quiz .widget-radio-box label {display: flex; flex-direction: row-reverse; "
-    "justify-content: flex-end; gap: 0.5em; height: auto; white-space: normal; line-height: 1.4; "
-    "margin: 0.3em 0} .featx-quiz .widget-radio-box input {flex: none; margin: 0.2em 0}</style>"
-)
+__all__ = [
+    "check",
+    "exam",
+    "flashcards",
+    "hint",
+    "progress",
+    "quiz",
+    "review",
+    "solution",
+]
 
 # How many hints of each id were shown in this session.
 _hints_shown: dict[str, int] = {}
+
+# Said once in a session: what is due, and each notice about the file.
+_told: set[str] = set()
 
 
 def check(
@@ -78,17 +86,19 @@ def check(
             f"Expected the function {exercise.entry} or globals(), got {type(answer).__name__}. "
             f'Write check("{exercise_id}", {exercise.entry}), without calling it.'
         )
-    return show_verdict(exercise.judge(exercise.observe(namespace, seed), seed))
+    verdict = show_verdict(exercise.judge(exercise.observe(namespace, seed), seed))
+    _keep(Answer.of(exercise_id, verdict, "check"))
+    return verdict
 
 
 def quiz(
-    question_id: str | None = None, *, lesson: int | None = None, answer: str | None = None
+    question_id: str | None = None, *, lesson: int | None = None, answer: object = None
 ) -> Verdict | None:
     """Ask a question, or all questions of a lesson.
 
-    In a notebook this shows radio buttons, a *Check* button and a place for the feedback; all of it
-    can be used with the keyboard alone. Elsewhere it prints the question; give the `answer` to have it
-    checked.
+    In a notebook this shows the options, a *Check* button and a place for the feedback; all of it can
+    be used with the keyboard alone (Tab moves, Space chooses). The last answer is there again after a
+    restart. Elsewhere it prints the question; give the `answer` to have it checked.
 
     Parameters
     ----------
@@ -97,7 +107,8 @@ def quiz(
     lesson
         Number of a lesson, in the place of `question_id`.
     answer
-        The letter of an option: check it at once and show no buttons.
+        What the question asks for, such as the letter of an option: check it at once and show no
+        buttons.
 
     Returns
     -------
@@ -133,7 +144,9 @@ def quiz(
         return None
     question = load_question(str(question_id))
     if answer is not None:
-        return show_verdict(question.mark(answer))
+        verdict = show_verdict(question.mark(answer))
+        _keep(Answer.of(question.id, verdict, "quiz", answer))
+        return verdict
     _ask(question)
     return None
 
@@ -168,13 +181,15 @@ def hint(item_id: str) -> None:
     show(f"Hint {shown + 1} of {len(hints)}: {hints[shown]}")
 
 
-def solution(item_id: str) -> None:
-    """Show the solution of a question (in steps) or of an exercise (as code).
+def solution(item_id: str, *, insist: bool = False) -> None:
+    """Show the solution of a question (in steps) or of an exercise (as code), after a try.
 
     Parameters
     ----------
     item_id
         The id of a question or an exercise.
+    insist
+        Show it without a try.
 
     Raises
     ------
@@ -183,11 +198,21 @@ def solution(item_id: str) -> None:
 
     Examples
     --------
-    >>> solution("freeze-all-but-head")
+    >>> solution("freeze-all-but-head", insist=True)
     def freeze_all_but_head(model: nn.Module, num_classes: int) -> nn.Module:
         ...
     """
     item = _load(item_id)
+    tries = [a for a in open_progress().answers(item_id) if a.status != "not_attempted"]
+    if not tries and not insist:
+        call = "check" if isinstance(item, Exercise) else "quiz"
+        show(
+            f'Try it first: one learns most from a try, a wrong one too. `hint("{item_id}")` helps, and '
+            f'`{call}("{item_id}"'
+            f"{', ' + item.entry if isinstance(item, Exercise) else ''})` checks it. To see the solution all "
+            f'the same: `solution("{item_id}", insist=True)`.'
+        )
+        return
     if isinstance(item, Exercise):
         show(item.solution, code_html(item.solution))
     else:
@@ -218,6 +243,10 @@ def flashcards(lesson: int) -> None:
     cards = load_cards(lesson)
     if not cards:
         raise FeatxError(f"Expected a lesson with flash cards, but lesson {lesson} has none.")
+    if can_show_widgets():
+        for card in cards:
+            _show_card(card)
+        return
     text = "\n".join(f"{n}. {card.front}\n   -> {card.back}" for n, card in enumerate(cards, 1))
     markup = "".join(
         f"<details><summary>{to_html(card.front)}</summary>"
@@ -225,6 +254,135 @@ def flashcards(lesson: int) -> None:
         for card in cards
     )
     show(text, markup)
+
+
+def review(limit: int = 10) -> None:
+    """Ask again what was missed and is due now: questions and flash cards.
+
+    Parameters
+    ----------
+    limit
+        How many at most.
+
+    Examples
+    --------
+    >>> review(limit=0)
+    Nothing is due now. What you miss comes back here, when it is due.
+    """
+    due = due_items(open_progress().answers())
+    cards = {card.key: card for card in load_cards()}
+    known = [item for item in due if item in cards or item in list_questions()]
+    for item in known[:limit]:
+        if item not in cards:
+            _ask(load_question(item), fresh=True)
+        elif can_show_widgets():
+            _show_card(cards[item])
+        else:
+            print_text(f"{cards[item].front}\n   -> {cards[item].back}\n")
+    if not known[:limit]:
+        show("Nothing is due now. What you miss comes back here, when it is due.")
+    elif len(known) > limit:
+        show(f"{len(known) - limit} more are due: call `review()` again.")
+
+
+def exam(
+    seed: int | None = None, *, answers: Mapping[str, object] | None = None
+) -> ExamReport | None:
+    """Take an exam: ten questions of three difficulties, no hints, a report at the end.
+
+    An exam that was begun and not handed in goes on, also after a restart. A second exam does not repeat
+    the questions of the first.
+
+    Parameters
+    ----------
+    seed
+        Decides the draw: the same seed and the same past give the same ten. By default one is drawn.
+    answers
+        Question id -> answer: hand in at once and show no widgets.
+
+    Returns
+    -------
+    ExamReport or None
+        The report when `answers` are given.
+
+    Raises
+    ------
+    FeatxError
+        When `answers` names a question that is not in the exam.
+    """
+    record = open_progress()
+    drawn = begin_exam(record, seed)
+    questions = [load_question(each) for each in drawn.questions]
+    if answers is not None:
+        for unknown in set(answers) - set(drawn.questions):
+            raise FeatxError(
+                f"Expected answers to the questions of exam {drawn.seed}, got {unknown!r}. "
+                f"{close_matches(str(unknown), drawn.questions)}"
+            )
+        for question in questions:
+            if question.id in answers:
+                _keep_exam_answer(record, drawn, question, answers[question.id])
+        return _hand_in(record, drawn)
+    title = f"Exam {drawn.seed}: ten questions, no hints. Your answers are kept as you give them."
+    given = {item: str(a.answer) for item, a in given_answers(record, drawn).items()}
+    if not can_show_widgets():
+        print_text(title)
+        for number, question in enumerate(questions, 1):
+            print_text(f"{number}. [{question.id}] {as_text(question)}\n   {question.how}\n")
+        print_text(f'Hand in with exam({drawn.seed}, answers={{"{questions[0].id}": "…"}}).')
+        return None
+    from IPython.display import display
+
+    from featx.study.widgets import exam_box
+
+    display(
+        exam_box(
+            title,
+            questions,
+            given,
+            keep=lambda question, answer: _keep_exam_answer(record, drawn, question, answer),
+            hand_in=lambda: _hand_in(record, drawn)._repr_html_(),
+        )
+    )
+    return None
+
+
+def progress() -> Summary:
+    """Show how far you are, what is due, and what you mixed up.
+
+    Returns
+    -------
+    Summary
+        It shows itself.
+    """
+    return summarise(open_progress())
+
+
+def _hand_in(record: Progress, drawn: DrawnExam) -> ExamReport:
+    record.hand_in(drawn)
+    _tell(record)
+    return report_exam(record, drawn)
+
+
+def _keep_exam_answer(
+    record: Progress, drawn: DrawnExam, question: Question, answer: object
+) -> None:
+    record.record(Answer.of(question.id, question.mark(answer), exam_place(drawn), answer))
+
+
+def _keep(answer: Answer) -> None:
+    """Keep an answer; where nothing was answered there is nothing to keep."""
+    record = open_progress()
+    if answer.status != "not_attempted":
+        record.record(answer)
+    _tell(record)
+
+
+def _tell(record: Progress, *more: str) -> None:
+    for sentence in (*record.notices, *more):
+        if sentence and sentence not in _told:
+            _told.add(sentence)
+            show(sentence)
 
 
 def _load(item_id: str) -> Question | Exercise:
@@ -239,42 +397,47 @@ def _load(item_id: str) -> Question | Exercise:
     )
 
 
-def _ask(question: Question) -> None:
-    if can_show_widgets():
-        _show_widget(question)
-    else:
-        print_text(_as_text(question))
-
-
-def _as_text(question: Question) -> str:
-    options = [f"  {letter}) {option.text}" for letter, option in question.lettered.items()]
-    code = [f"    {line}" for line in (question.code or "").splitlines()]
-    call = f'Answer with quiz("{question.id}", answer="{question.letters[0]}").'
-    return "\n".join([question.prompt, *code, *options, call, ""])
-
-
-def _show_widget(question: Question) -> None:
-    """Show radio buttons, a button and a feedback region, in the order of the Tab key."""
-    import ipywidgets
+def _ask(question: Question, fresh: bool = False) -> None:
+    record = open_progress()
+    if not _told:
+        _told.add("")  # once in a session
+        _tell(record, what_is_due(record))
+    if not can_show_widgets():
+        call = f'Answer with quiz("{question.id}", answer="…").'
+        print_text(f"{as_text(question)}\n{question.how}\n{call}\n")
+        return
     from IPython.display import display
 
-    code = code_html(question.code) if question.code else ""
-    prompt = ipywidgets.HTML(f"{_STYLE}<p>{to_html(question.prompt)}</p>{code}")
-    choice = ipywidgets.RadioButtons(
-        options=[
-            # a label is plain text: backquotes would only be in the way
-            (f"{letter}) {option.text.replace('`', '')}", letter)
-            for letter, option in question.lettered.items()
-        ],
-        value=None,
-        layout=ipywidgets.Layout(width="100%"),
-    )
-    choice.add_class("featx-quiz")
-    button = ipywidgets.Button(description="Check", tooltip="Check the chosen option")
-    feedback = ipywidgets.HTML()
+    from featx.study.widgets import question_box
 
-    def mark(_: object) -> None:
-        feedback.value = verdict_html(question.mark(choice.value))
+    def mark(answer: str) -> Verdict:
+        verdict = question.mark(answer)
+        _keep(Answer.of(question.id, verdict, "quiz", answer))
+        return verdict
 
-    button.on_click(mark)
-    display(ipywidgets.VBox([prompt, choice, button, feedback]))
+    earlier = [] if fresh else record.answers(question.id, "quiz")
+    display(question_box(question, mark, earlier[-1].answer if earlier else None))
+
+
+def _show_card(card: Card) -> None:
+    from IPython.display import display
+
+    from featx.study.widgets import card_box
+
+    display(card_box(card, lambda known: rate_card(card, known)))
+
+
+def rate_card(card: Card, known: bool) -> str:
+    """Keep whether a flash card was known; return a sentence about when it comes back."""
+    verdict = Verdict("correct", 1.0, "") if known else Verdict("wrong", 0.0, "")
+    _keep(Answer.of(card.key, verdict, "card"))
+    return "Good: it comes back later." if known else "It comes back soon: `review()`."
+
+
+def as_text(question: Question) -> str:
+    """Lay a question out as plain text: prompt, code, options."""
+    code = [f"    {line}" for line in question.numbered_code.splitlines()]
+    options = [
+        f"  {text}" if key.isdigit() else f"  {key}) {text}" for key, text in question.shown.items()
+    ]
+    return "\n".join([question.prompt, *code, *options])

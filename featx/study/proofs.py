@@ -1,4 +1,4 @@
-"""Run the proof of a question: does the key hold, and is each wrong answer refuted?"""
+"""Run the proof of a question: the key must hold, and each wrong answer be refuted."""
 
 from __future__ import annotations
 

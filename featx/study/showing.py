@@ -12,6 +12,7 @@ from featx.study.verdicts import Verdict
 __all__ = [
     "can_show_widgets",
     "code_html",
+    "display_again",
     "in_notebook",
     "print_text",
     "show",
@@ -64,10 +65,11 @@ def code_html(code: str) -> str:
     return f"<pre {style}><code {style}>{html.escape(code.strip())}</code></pre>"
 
 
-def verdict_html(verdict: Verdict) -> str:
-    """Draw a verdict as a box; a screen reader speaks it when it appears."""
+def verdict_html(verdict: Verdict, spoken: bool = True) -> str:
+    """Draw a verdict as a box; when it is `spoken`, a screen reader reads it as it appears."""
+    role = "alert" if spoken else "note"
     return (
-        f'<div role="alert" style="border-left: 4px solid {_EDGES[verdict.status]}; '
+        f'<div role="{role}" style="border-left: 4px solid {_EDGES[verdict.status]}; '
         f'padding: 0.4em 0.8em; margin: 0.4em 0"><strong>{html.escape(verdict.headline)}</strong>'
         f"<br>{to_html(verdict.message)}</div>"
     )
@@ -101,4 +103,20 @@ def show(text: str, markup: str | None = None) -> None:
 def show_verdict(verdict: Verdict) -> Verdict:
     """Show a verdict and return it."""
     show(str(verdict), verdict_html(verdict))
+    _shown_in[id(verdict)] = _execution_count()
     return verdict
+
+
+# The verdicts that a cell has shown already: id -> the cell's execution count.
+_shown_in: dict[int, int | None] = {}
+
+
+def display_again(verdict: Verdict) -> None:
+    """Display a verdict as a cell's last value, unless that same cell has just shown it."""
+    if _shown_in.pop(id(verdict), None) != _execution_count():
+        show(str(verdict), verdict_html(verdict))
+
+
+def _execution_count() -> int | None:
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython.get_ipython() if ipython else None, "execution_count", None)

@@ -56,6 +56,12 @@ class Verdict:
         named = f", misconception={self.misconception!r}" if self.misconception else ""
         return f"<Verdict {self.status}, score {self.score:.2f}{named}>"
 
+    def _ipython_display_(self) -> None:
+        # A cell that ends in check(...) has shown the verdict already.
+        from featx.study.showing import display_again
+
+        display_again(self)
+
 
 @dataclass(frozen=True)
 class Check:

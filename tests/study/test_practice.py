@@ -132,8 +132,10 @@ def test_hints_go_one_step_further_each_time(capsys: pytest.CaptureFixture[str])
 
 
 def test_solutions(capsys: pytest.CaptureFixture[str]) -> None:
-    study.solution("unfreeze-deeper")
+    study.solution("unfreeze-deeper", insist=True)
     assert capsys.readouterr().out.strip() == load_exercise("unfreeze-deeper").solution
+    study.quiz("freeze-order", answer="b")
+    capsys.readouterr()
     study.solution("freeze-order")
     said = capsys.readouterr().out
     assert said.startswith("a) ")
@@ -201,9 +203,18 @@ choice.value = "a"
 button.click()
 print("3", "Correct" in feedback.value, len(choice.options))
 """,
-        "flashcards(lesson=3)",
+        """
+flashcards(lesson=3)
+box = [w for w in _instances.values() if isinstance(w, ipywidgets.VBox)][-1]
+front, turn, back, rating, said = box.children
+assert back.value == "" and rating.layout.display == "none"
+turn.click()
+print("4", "alert" in back.value, rating.layout.display == "")
+rating.children[1].click()
+print("5", "comes back soon" in said.value)
+""",
         'verdict = check("freeze-all-but-head", lambda model, num_classes: model)',
-        'hint("freeze-order")\nsolution("freeze-all-but-head")',
+        'hint("freeze-order")\nsolution("freeze-all-but-head")\nsolution("unfreeze-deeper")',
         """
 def freeze_all_but_head(model, num_classes):
     return model.no_such_layer
@@ -217,10 +228,14 @@ check("freeze-all-but-head", freeze_all_but_head)""",
     outputs = [cell.outputs for cell in notebook.cells]
     assert "application/vnd.jupyter.widget-view+json" in outputs[1][0].data
     assert outputs[2][0].text.splitlines() == ["1 True", "2 True", "3 True 4"]
-    assert outputs[3][0].data["text/html"].count("<details><summary>") == len(load_cards(lesson=3))
+    texts = "".join(output.get("text", "") for output in outputs[3])
+    assert texts.splitlines() == ["4 True True", "5 True"]
+    drawn = [output for output in outputs[3] if output.output_type == "display_data"]
+    assert len(drawn) == len(load_cards(lesson=3))
     assert "✗ Not right yet" in outputs[4][0].data["text/html"]
     assert "Hint 1 of 1" in outputs[5][0].data["text/html"]
     assert ">def freeze_all_but_head(model: nn.Module" in outputs[5][1].data["text/html"]
+    assert "Try it first" in outputs[5][2].data["text/html"]
     said = outputs[6][0].data["text/html"]
     assert "stopped in line 2: <code>return model.no_such_layer</code>" in said
-    assert outputs[6][1].data["text/plain"] == "<Verdict error, score 0.00>"
+    assert len(outputs[6]) == 1  # the verdict is shown once, not as a value too

@@ -8,7 +8,9 @@ one. Where no code can show the truth, ``no_proof`` says why.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,16 @@ from pydantic import Field, ValidationError
 
 from featx.errors import FeatxError, close_matches
 from featx.study.bank.questions import AnyQuestion, OneChoice, Question, Slug, Strict, Text
+from featx.study.folders import own_folders
 
 __all__ = [
     "Card",
+    "Fault",
     "Lesson",
     "OneChoice",
     "Question",
+    "examine_lesson",
+    "line_of",
     "list_questions",
     "load_cards",
     "load_lessons",
@@ -73,46 +79,119 @@ def read_lesson(path: Path) -> Lesson:
     FeatxError
         When the file does not have the expected form: names the file, the question and the field.
     """
+    lesson, faults = examine_lesson(path)
+    if lesson is None:
+        raise FeatxError(f"{path.name}{faults[0].place}: {faults[0].message}")
+    return lesson
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that is missing or wrong.
+
+    Attributes
+    ----------
+    line : int
+        Where, counted from 1.
+    place : str
+        Of what, such as ``", freeze-order"``; may be empty.
+    message : str
+        What was expected and what came.
+    """
+
+    line: int
+    place: str
+    message: str
+
+
+def examine_lesson(path: Path) -> tuple[Lesson | None, list[Fault]]:
+    """Read one file of the bank and say everything that is wrong with its form.
+
+    Parameters
+    ----------
+    path
+        A YAML file.
+
+    Returns
+    -------
+    lesson : Lesson or None
+        None when there are faults.
+    faults : list of Fault
+        In the order of the file.
+    """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = yaml.safe_load(text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        return None, [Fault(1, "", f"expected a text file in UTF-8, but: {error}.")]
     except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise FeatxError(f"{path.name}{line}: expected YAML, but it does not parse.") from error
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        return None, [
+            Fault(line, f", line {line}" if mark else "", "expected YAML, but it does not parse.")
+        ]
     if not isinstance(raw, dict):
-        raise FeatxError(
-            f"{path.name}: expected the keys lesson, questions and cards, got {type(raw).__name__}."
-        )
+        got = type(raw).__name__
+        return None, [Fault(1, "", f"expected the keys lesson, questions and cards, got {got}.")]
     for question in _records(raw.get("questions")):
         if isinstance(question, dict):
             question.setdefault("lesson", raw.get("lesson"))
             question.setdefault("kind", "one-choice")
     try:
-        return Lesson.model_validate(raw)
+        return Lesson.model_validate(raw), []
     except ValidationError as error:
-        raise FeatxError(_one_sentence(path, raw, error)) from error
+        return None, [_fault(raw, root, fault) for fault in error.errors()]
+
+
+def line_of(path: Path, question_id: str) -> int:
+    """Return the line of a file on which a question begins."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if re.fullmatch(rf"\s*-?\s*id:\s*['\"]?{re.escape(question_id)}['\"]?\s*(#.*)?", line):
+            return number
+    return 1
 
 
 def _records(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _one_sentence(path: Path, raw: Mapping[str, Any], error: ValidationError) -> str:
-    """Say where the first fault is, what was expected and what came."""
-    fault = error.errors()[0]
-    place = list(fault["loc"])
-    where = path.name
-    if len(place) > 1 and place[0] in ("questions", "cards"):
-        record = _records(raw[place[0]])[int(place[1])]
+def _fault(raw: Mapping[str, Any], root: yaml.Node, fault: Mapping[str, Any]) -> Fault:
+    """Say in one sentence what was expected and what came, and find the line."""
+    loc = list(fault["loc"])
+    where = ""
+    place = loc
+    if len(loc) > 1 and loc[0] in ("questions", "cards"):
+        record = _records(raw[loc[0]])[int(loc[1])]
         known = record.get("id") if isinstance(record, dict) else None
-        where += f", {known or f'{place[0]}[{place[1]}]'}"
-        place = place[2:]
+        where = f", {known or f'{loc[0]}[{loc[1]}]'}"
+        place = loc[2:]
         if place and isinstance(record, dict) and place[0] == record.get("kind"):
             place = place[1:]  # the union of kinds names the kind in each place
+            loc = [*loc[:2], *place]
     field = ".".join(str(part) for part in place)
     got = "" if fault["type"] in ("missing", "value_error") else f", got {_shorten(fault['input'])}"
     problem = fault["msg"].removeprefix("Value error, ")
-    return f"{where}: {field + ': ' if field else ''}{problem}{got}."
+    return Fault(_line(root, loc), where, f"{field + ': ' if field else ''}{problem}{got}.")
+
+
+def _line(node: yaml.Node, loc: Sequence[str | int]) -> int:
+    """Return the line of what stands at a place of the file, or of the nearest thing around it."""
+    line = node.start_mark.line + 1
+    for part in loc:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, node = key.start_mark.line + 1, value
+                    break
+            else:
+                return line
+        else:
+            return line
+    return line
 
 
 def _shorten(value: object, limit: int = 60) -> str:
@@ -120,9 +199,8 @@ def _shorten(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 
-@cache
 def load_lessons() -> tuple[Lesson, ...]:
-    """Load the whole bank.
+    """Load the whole bank: the files beside this module, and those of a teacher's own folders.
 
     Returns
     -------
@@ -134,7 +212,13 @@ def load_lessons() -> tuple[Lesson, ...]:
     FeatxError
         When a file is not valid or two questions have the same id.
     """
-    lessons = tuple(read_lesson(path) for path in sorted(FOLDER.glob("*.yaml")))
+    return _load((FOLDER, *own_folders()))
+
+
+@cache
+def _load(folders: tuple[Path, ...]) -> tuple[Lesson, ...]:
+    paths = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
+    lessons = tuple(sorted(map(read_lesson, paths), key=lambda lesson: lesson.lesson))
     seen: set[str] = set()
     for question in (q for lesson in lessons for q in lesson.questions):
         if question.id in seen:

@@ -11,6 +11,7 @@ data. `Exercise.judge` turns that data into a `Verdict` and never meets the lear
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import inspect
 import io
 import linecache
@@ -20,17 +21,21 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
-from pkgutil import iter_modules
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
 import torch
 
 from featx.errors import FeatxError, close_matches
+from featx.study.folders import own_folders
 from featx.study.verdicts import Verdict
 
-__all__ = ["SETUP", "STUB", "Exercise", "list_exercises", "load_exercise"]
+__all__ = ["SETUP", "STUB", "Exercise", "list_exercises", "load_exercise", "read_exercise"]
+
+FOLDER = Path(__file__).parent
 
 #: What every exercise may take for granted: the first code cell of an assignment.
 SETUP = "import torch\nimport torchvision\nfrom torch import nn"
@@ -230,7 +235,7 @@ def list_exercises(lesson: int | None = None) -> list[str]:
     >>> "freeze-all-but-head" in list_exercises(lesson=3)
     True
     """
-    found = [load_exercise(exercise_id) for exercise_id in _ids()]
+    found = [load_exercise(exercise_id) for exercise_id in _paths()]
     found.sort(key=lambda exercise: (exercise.lesson, exercise.id))
     return [e.id for e in found if lesson is None or e.lesson == lesson]
 
@@ -258,14 +263,66 @@ def load_exercise(exercise_id: str) -> Exercise:
     >>> print(load_exercise("freeze-all-but-head").entry)
     freeze_all_but_head
     """
-    if exercise_id not in _ids():
+    paths = _paths()
+    if exercise_id not in paths:
         raise FeatxError(
             f"Expected the id of an exercise, got {exercise_id!r}. "
-            f"{close_matches(str(exercise_id), _ids())}"
+            f"{close_matches(str(exercise_id), paths)}"
         )
-    return import_module(f"{__name__}.{exercise_id.replace('-', '_')}").EXERCISE
+    path = paths[exercise_id]
+    if path.parent == FOLDER:
+        return import_module(f"{__name__}.{path.stem}").EXERCISE
+    return read_exercise(path)
 
 
-def _ids() -> list[str]:
-    names = (module.name for module in iter_modules(__path__))
-    return [name.replace("_", "-") for name in names if not name.startswith("_")]
+@cache
+def read_exercise(path: Path) -> Exercise:
+    """Read an exercise module from a file of one's own.
+
+    Parameters
+    ----------
+    path
+        A Python file with the constant ``EXERCISE``.
+
+    Returns
+    -------
+    Exercise
+        The exercise.
+
+    Raises
+    ------
+    FeatxError
+        When the module does not run or holds no exercise: names the file and the line.
+    """
+    spec = importlib.util.spec_from_file_location(f"featx_own_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise FeatxError(f"{path.name}: expected a Python module.")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise FeatxError(f"{path.name}, line {error.lineno}: {error.msg}.") from error
+    except (Exception, SystemExit) as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        line = frames[-1].lineno if frames else 1
+        raise FeatxError(
+            f"{path.name}, line {line}: expected a module that runs, but it stopped with "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    exercise = getattr(module, "EXERCISE", None)
+    if not isinstance(exercise, Exercise):
+        raise FeatxError(
+            f"{path.name}, line 1: expected the constant EXERCISE, an Exercise; got "
+            f"{type(exercise).__name__}."
+        )
+    return exercise
+
+
+def _paths() -> dict[str, Path]:
+    """Map the ids to their files: those beside this module, then those of a teacher's own folders."""
+    return {
+        path.stem.replace("_", "-"): path
+        for folder in (*reversed(own_folders()), FOLDER)
+        for path in sorted(folder.glob("*.py"))
+        if not path.name.startswith("_")
+    }

@@ -1,0 +1,166 @@
+"""Review and exam: what is missed comes back; an exam is balanced, repeatable and new each time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featx.errors import FeatxError
+from featx.study import exam, practice, progress, quiz
+from featx.study.bank import list_questions, load_question
+from featx.study.deck import due_items, next_due, schedule
+from featx.study.exams import QUOTAS, begin_exam, draw, report_exam
+from featx.study.record import Answer, Progress, open_progress
+
+BANK = [load_question(each) for each in list_questions()]
+START = datetime(2026, 1, 1, 10, tzinfo=UTC)
+
+
+def answered(item: str, score: float, minutes: float = 0, place: str = "quiz") -> Answer:
+    status = "correct" if score == 1 else "partial" if score else "wrong"
+    at = START + timedelta(minutes=minutes)
+    return Answer(item=item, score=score, status=status, at=at, place=place)
+
+
+def test_only_what_was_missed_is_in_the_deck() -> None:
+    assert schedule([answered("a", 1), answered("b", 0), answered("c", 0.5)]).keys() == {"b", "c"}
+    assert schedule([answered("a", 0, place="check")]) == {}  # code is done again in its lesson
+    assert schedule([answered("card", 1, place="card")]).keys() == {"card"}
+    assert schedule([answered("a", 0, place="exam:1")]).keys() == {"a"}
+    assert next_due([]) is None
+
+
+def test_a_slip_is_no_miss() -> None:
+    slip = Answer(item="a", status="wrong", score=0, misconception="no-such-option", at=START)
+    assert schedule([slip]) == {}
+
+
+def test_what_is_missed_comes_back_and_what_is_known_goes_further_away() -> None:
+    answers = [answered("a", 0)]
+    assert due_items(answers, START) == []
+    assert due_items(answers, START + timedelta(minutes=2)) == ["a"]
+    gaps = []
+    for _ in range(5):
+        due = schedule(answers)["a"]
+        answers.append(answered("a", 1, (due - START).total_seconds() / 60))
+        gaps.append(schedule(answers)["a"] - due)
+    assert gaps == sorted(gaps)
+    assert gaps[-1] > timedelta(days=5)
+    answers.append(answered("a", 0, (schedule(answers)["a"] - START).total_seconds() / 60))
+    assert schedule(answers)["a"] - answers[-1].at < timedelta(days=1)
+
+
+def test_the_longest_overdue_comes_first() -> None:
+    answers = [answered("a", 0, 5), answered("b", 0, 1), answered("c", 0, 3)]
+    answers.sort(key=lambda answer: answer.at)
+    assert due_items(answers) == ["b", "c", "a"]
+
+
+@given(seed=st.integers(0, 10_000), asked=st.sets(st.sampled_from([q.id for q in BANK])))
+def test_an_exam_is_stratified_and_repeats_nothing_while_there_are_others(seed, asked) -> None:
+    drawn = draw(seed, BANK, asked)
+    assert drawn == draw(seed, BANK, asked)
+    assert len(set(drawn)) == 10
+    questions = [load_question(each) for each in drawn]
+    assert Counter(q.difficulty for q in questions) == QUOTAS
+    for level, quota in QUOTAS.items():
+        new = [q for q in BANK if q.difficulty == level and q.id not in asked]
+        repeated = [q for q in questions if q.difficulty == level and q.id in asked]
+        assert len(repeated) == max(0, quota - len(new))
+
+
+def test_exams_differ_by_seed_and_spread_over_concepts() -> None:
+    exams = [draw(seed, BANK) for seed in range(20)]
+    assert len({tuple(sorted(each)) for each in exams}) > 15
+    for each in exams:
+        assert len({load_question(question).concept for question in each}) >= 8
+
+
+def test_a_bank_that_is_too_small_says_so() -> None:
+    with pytest.raises(FeatxError, match=r"at least 3 easy questions .* got 1"):
+        draw(1, [q for q in BANK if q.difficulty == "easy"][:1])
+
+
+def test_a_second_exam_does_not_repeat_the_first() -> None:
+    first = exam(1, answers={})
+    second = exam(1, answers={})
+    assert first is not None
+    assert second is not None
+    assert not set(first.marks) & set(second.marks)
+    assert first.score == second.score == 0
+
+
+def test_an_exam_that_was_not_handed_in_goes_on(tmp_path: Path) -> None:
+    record = Progress(tmp_path / "p.sqlite3")
+    begun = begin_exam(record, 5)
+    assert begin_exam(record) == begun
+    assert begin_exam(record, 5) == begun
+    assert begin_exam(record, 6) != begun
+    record.hand_in(begun)
+    assert begin_exam(record, 5).questions != begun.questions
+
+
+def test_the_report_tells_what_to_see_again() -> None:
+    drawn = begin_exam(open_progress(), 3)
+    wrong = next(each for each in drawn.questions if load_question(each).wrong_answers)
+    answers = {each: load_question(each).key for each in drawn.questions}
+    answers[wrong] = next(iter(load_question(wrong).wrong_answers))
+    left_out = next(each for each in drawn.questions if each != wrong)
+    del answers[left_out]
+    report = exam(3, answers=answers)
+    assert report is not None
+    assert report.score == 8
+    for missed in map(load_question, (wrong, left_out)):
+        assert (missed.lesson, missed.section, missed.concept) in report.see_again
+        assert f"See lesson {missed.lesson:02d}, section {missed.section}" in str(report)
+    misconception = next(iter(load_question(wrong).wrong_answers.values()))
+    assert misconception in report.sheet().findings.codes
+    assert "8 of 10 points" in report._repr_html_()
+    assert load_question(wrong).hint not in str(report)
+    assert report_exam(open_progress(), drawn) == report
+    assert "exam  points" in str(progress())
+
+
+def test_an_answer_to_a_question_that_is_not_in_the_exam() -> None:
+    drawn = begin_exam(open_progress(), 4)
+    other = next(each for each in list_questions() if each not in drawn.questions)
+    with pytest.raises(FeatxError, match="Expected answers to the questions of exam 4"):
+        exam(4, answers={other: "a"})
+
+
+def test_the_exam_as_text_gives_no_answer_away(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exam(7) is None
+    said = capsys.readouterr().out
+    for each in begin_exam(open_progress(), 7).questions:
+        question = load_question(each)
+        assert question.prompt in said
+        assert question.hint not in said
+        assert question.quick_check not in said
+
+
+def test_due_cards_are_told_at_the_start(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(practice, "_told", set())
+    open_progress().record(answered("freeze-order", 0))
+    quiz("freeze-order")
+    assert "1 thing is due for review" in capsys.readouterr().out
+    practice.review()
+    said = capsys.readouterr().out
+    assert load_question("freeze-order").prompt in said
+    quiz("freeze-order", answer="a")
+    practice.review()
+    assert "Nothing is due now" in capsys.readouterr().out
+
+
+def test_what_was_earned_is_never_taken_away() -> None:
+    question = load_question("freeze-order")
+    quiz(question.id, answer=question.key)
+    quiz(question.id, answer="b")
+    quiz(question.id, answer="b")
+    summary = progress()
+    assert "1 of " in summary.sheet().headline
+    assert summary.sheet().findings["mixed-up"].numbers == {"head-before-freeze": 2}

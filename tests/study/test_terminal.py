@@ -1,0 +1,122 @@
+"""Quiz, review, exam and progress in a terminal: typed answers, real commands, one progress."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from featx.study.bank import list_questions, load_cards, load_question
+from featx.study.record import Answer, open_progress
+
+
+def featx(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does; stdin ends after what is typed."""
+    return subprocess.run(
+        [sys.executable, "-m", "featx", *arguments],
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "100"},
+    )
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(done.stdout.split())
+
+
+def flat(text: str) -> str:
+    return " ".join(text.replace("`", "").split())
+
+
+def test_quiz_asks_hints_explains_and_keeps() -> None:
+    question = load_question("freeze-order")
+    done = featx("quiz", "freeze-order", typed="?\nz\nb\na\n")
+    assert done.returncode == 0, done.stderr
+    assert flat(question.hint) in said(done)
+    assert "Expected one letter of a, b, c, d; got 'z'" in said(done)
+    assert flat(question.choices["b"].feedback) in said(done)
+    assert flat(question.steps[0]) in said(done)
+    assert "0 of 1 right." in said(done)  # the first try counts
+    assert [a.answer for a in open_progress().answers()] == ["z", "b", "a"]
+
+
+def test_quiz_of_a_lesson_leaves_out_what_is_right_already() -> None:
+    questions = list_questions(lesson=4)
+    typed = "".join(load_question(each).key + "\n" for each in questions)
+    done = featx("quiz", "--lesson", "4", typed=typed)
+    assert f"{len(questions)} of {len(questions)} right." in said(done)
+    assert "You have answered all of these right" in said(featx("quiz", "--lesson", "4"))
+
+
+def test_the_end_of_the_input_and_q_stop_and_keep() -> None:
+    done = featx("quiz", typed="a\n")
+    assert done.returncode == 0
+    assert "Stopped. All your answers are kept." in said(done)
+    assert "Stopped. All your answers are kept." in said(featx("quiz", typed="q\n"))
+    assert len(open_progress().answers()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["quiz", "freeze-oder"], "Close matches: freeze-order"),
+        (["quiz", "--lesson", "12"], "lesson 12 has none"),
+        (["quiz", "freeze-order", "--lesson", "3"], "got both"),
+        (["progress", "--export", "a", "--reset"], "got more than one"),
+        (["progress", "--import", "/nowhere.json"], "No such file"),
+        (["progress", "--export", "/nowhere/x.json"], "Name another file"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments: list[str], sentence: str) -> None:
+    done = featx(*arguments)
+    assert done.returncode == 2
+    assert sentence in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_review_brings_back_what_was_missed_and_cards() -> None:
+    assert "Nothing is due now." in said(featx("review"))
+    card = load_cards(lesson=1)[0]
+    for item, place in (("freeze-order", "quiz"), (card.key, "card")):
+        open_progress().record(
+            Answer(item=item, place=place, status="wrong", score=0, at="2026-01-01T00:00Z")
+        )
+    done = featx("review", typed="a\n\ny\n")
+    assert done.returncode == 0, done.stderr
+    for text in (load_question("freeze-order").prompt, card.front, card.back):
+        assert flat(text) in said(done)
+    assert "2 of 2 right." in said(done)
+    assert "Nothing is due now. The next is due on" in said(featx("review"))
+
+
+def test_exam_goes_on_where_it_stopped_and_ends_in_a_report() -> None:
+    begun = featx("exam", "--seed", "3", typed="a\nq\n")
+    assert "Stopped. All your answers are kept." in said(begun)
+    (exam,) = open_progress().exams()
+    left = [load_question(each).key for each in exam.questions[1:]]
+    done = featx("exam", typed="\n".join(left) + "\n")
+    assert done.returncode == 0, done.stderr
+    assert "Exam 3:" in said(done)
+    assert "of 10 points" in said(done)
+    assert "By concept" in said(done)
+    for each in exam.questions:
+        assert flat(load_question(each).hint) not in said(done)
+    assert open_progress().handed_in() == {exam.uid}
+    assert "of 10" in said(featx("progress"))
+
+
+def test_progress_goes_out_and_in(tmp_path: Path) -> None:
+    featx("quiz", "freeze-order", typed="a\n")
+    file = tmp_path / "mine.json"
+    assert "Wrote 1 answers" in said(featx("progress", "--export", str(file)))
+    assert json.loads(file.read_text())["answers"][0]["item"] == "freeze-order"
+    assert "The old file is kept" in said(featx("progress", "--reset"))
+    assert "0 of" in said(featx("progress"))
+    assert "1 new answers" in said(featx("progress", "--import", str(file)))
+    assert "Your progress: 1 of" in said(featx("progress"))
