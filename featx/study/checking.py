@@ -15,7 +15,7 @@ from featx.study.folders import own_folders
 from featx.study.proofs import prove
 from featx.study.verdicts import Verdict
 
-__all__ = ["check_path", "exercise_faults", "judge_source"]
+__all__ = ["check_path", "exercise_faults", "judge_source", "namespace_of"]
 
 #: With these seeds the reference has to earn all points.
 SEEDS = (0, 1, 2)
@@ -138,11 +138,12 @@ def judge_source(exercise: Exercise, source: str, seed: int = 1) -> Verdict:
     TypeError, ValueError
         When the observation is no plain data.
     """
-    observation = json.dumps(exercise.observe(_namespace(source), seed), allow_nan=False)
+    observation = json.dumps(exercise.observe(namespace_of(source), seed), allow_nan=False)
     return exercise.judge(json.loads(observation), seed)
 
 
-def _namespace(source: str) -> dict[str, Any]:
+def namespace_of(source: str) -> dict[str, Any]:
+    """Run a learner's source after the common imports; return its namespace."""
     namespace: dict[str, Any] = {}
     exec(SETUP, namespace)
     exec(compile(source, "<answer>", "exec"), namespace)
@@ -199,13 +200,13 @@ def _reference_faults(exercise: Exercise) -> list[tuple[str, str]]:
             )
             break
     try:
-        exec(exercise.visible_test, _namespace(exercise.solution))
+        exec(exercise.visible_test, namespace_of(exercise.solution))
     except Exception as error:
         faults.append(
             ("EXERCISE", f"expected the reference to pass the visible test, got {error!r}.")
         )
     try:
-        exec(exercise.visible_test, _namespace(exercise.starter))
+        exec(exercise.visible_test, namespace_of(exercise.starter))
         faults.append(("EXERCISE", "expected the starter to fail the visible test, but it passes."))
     except Exception:
         pass

@@ -505,7 +505,7 @@ class Output(Typed):
     @model_validator(mode="before")
     @classmethod
     def _proves_itself(cls, raw: object) -> object:
-        if isinstance(raw, dict) and "code" in raw and "no_proof" not in raw:
+        if isinstance(raw, dict) and "code" in raw and raw.get("no_proof") is None:
             if raw.get("proof", raw["code"]) != raw["code"]:
                 raise ValueError("expected no proof: the code itself is run")
             return {**raw, "proof": raw["code"]}
