@@ -18,6 +18,7 @@ from urllib.error import URLError
 
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -40,6 +41,7 @@ def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
     ]
     env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     # as on a first start: no tabs or settings of an earlier session
+    env["FEATX_DATA_DIR"] = str(folder.parent / "progress")
     env["JUPYTERLAB_WORKSPACES_DIR"] = str(folder.parent / "workspaces")
     env["JUPYTERLAB_SETTINGS_DIR"] = str(folder.parent / "settings")
     with log.open("w") as out:
@@ -136,6 +138,70 @@ def test_a_report_reads_well_in_both_themes(
         shots = os.environ.get("FEATX_SCREENSHOTS")
         if shots:
             page.screenshot(path=f"{shots}/report_{theme.split()[1]}.png")
+
+
+# One question of each kind; a card, an exam and the progress stand in the same notebook.
+STUDY = """\
+from featx.study import check, exam, flashcards, progress, quiz
+from featx.study.bank import list_questions, load_question
+kinds = {load_question(each).kind: each for each in list_questions()}
+for each in kinds.values():
+    quiz(each)
+# ---
+quiz("freeze-order")
+# ---
+flashcards(lesson=1)
+# ---
+exam(seed=1)
+# ---
+check("freeze-all-but-head", lambda model, num_classes: model)
+# ---
+progress()"""
+
+
+def test_the_study_widgets_are_for_everyone(
+    lab: tuple[str, Path], page: Page, least_contrast: Callable[..., float]
+) -> None:
+    """They work with the keyboard only, and axe-core finds nothing in either theme."""
+    address, folder = lab
+    python = {"kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)"}}
+    cells = [nbformat.v4.new_code_cell(source) for source in STUDY.split("\n# ---\n")]
+    notebook = nbformat.v4.new_notebook(metadata=python, cells=cells)
+    nbformat.write(notebook, folder / "study.ipynb")
+    page.goto(address.replace("00_start_here", "study") + "&reset")
+    _wait_for_idle_kernel(page)
+    _run_all(page)
+    output = (
+        page.locator(".jp-Cell", has_text='quiz("freeze-order")').locator(".jp-OutputArea").last
+    )
+    options = output.get_by_role("radio")
+    expect(options).to_have_count(4)
+    expect(page.get_by_text("Your progress:")).to_be_attached()
+
+    # Tab moves, Space chooses, Enter on the button checks: the focus goes in this order.
+    options.first.focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    expect(options.nth(1)).to_be_checked()
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    expect(output.get_by_role("button", name="Check")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(output.get_by_role("alert")).to_contain_text("Not right yet")
+
+    # The audit is of what featx shows: JupyterLab's own frame is not ours.
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme
+        )
+        kind = "false" if theme.endswith("Dark") else "true"
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", kind)
+        audit = Axe().run(page, context=".jp-OutputArea-output")
+        assert audit.violations_count == 0, audit.generate_report()
+        assert least_contrast(output) >= 4.5, theme
+        shots = os.environ.get("FEATX_SCREENSHOTS")
+        if shots:
+            output.screenshot(path=f"{shots}/quiz_{theme.split()[1]}.png")
 
 
 def _wait_for_idle_kernel(page: Page) -> None:

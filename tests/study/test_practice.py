@@ -239,3 +239,26 @@ check("freeze-all-but-head", freeze_all_but_head)""",
     said = outputs[6][0].data["text/html"]
     assert "stopped in line 2: <code>return model.no_such_layer</code>" in said
     assert len(outputs[6]) == 1  # the verdict is shown once, not as a value too
+
+
+@pytest.mark.slow
+def test_an_answer_is_there_after_a_restart_of_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(featx.__file__).parents[1]))
+    study.quiz("freeze-order", answer="b")  # this process is the earlier session
+    source = """
+import ipywidgets
+from featx.study import quiz
+from ipywidgets.widgets.widget import _instances
+quiz("freeze-order")
+box = [w for w in _instances.values() if isinstance(w, ipywidgets.VBox)][-1]
+prompt, choice, button, feedback = box.children
+print(choice.value, "Your last answer" in feedback.value, "frozen too" in feedback.value)
+"""
+    cell = nbformat.v4.new_code_cell(source.strip())
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute()
+    printed = [o.text for o in notebook.cells[0].outputs if o.output_type == "stream"]
+    assert "".join(printed).split("\n")[-2] == "b True True"
