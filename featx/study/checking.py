@@ -146,7 +146,8 @@ def namespace_of(source: str) -> dict[str, Any]:
     """Run a learner's source after the common imports; return its namespace."""
     namespace: dict[str, Any] = {}
     exec(SETUP, namespace)
-    exec(compile(source, "<answer>", "exec"), namespace)
+    # not the annotations of this file: a name that only this file has must fail here too
+    exec(compile(source, "<answer>", "exec", dont_inherit=True), namespace)
     return namespace
 
 

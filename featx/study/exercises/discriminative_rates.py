@@ -10,14 +10,16 @@ import torch
 from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
-import featx
 from featx.study.exercises import Exercise
 from featx.study.verdicts import Check, Verdict, weigh
 
 STEM = ("conv1", "bn1")
 
+#: Steps from the head back to each part.
+STEPS = {"fc": 0, "layer4": 1, "layer3": 2, "layer2": 3, "layer1": 4, "conv1": 5, "bn1": 5}
 
-def discriminative_rates(model: nn.Module, head_lr: float, decay: float) -> list[dict[str, Any]]:
+
+def discriminative_rates(model: nn.Module, head_lr: float, decay: float) -> list[dict]:
     """Return parameter groups for an optimizer: the head learns at head_lr, earlier stages slower.
 
     The model is a ResNet. From stage to stage towards the input the rate is multiplied by decay.
@@ -34,7 +36,7 @@ def discriminative_rates(model: nn.Module, head_lr: float, decay: float) -> list
     ### END SOLUTION
 
 
-def stem_left_out(model: nn.Module, head_lr: float, decay: float) -> list[dict[str, Any]]:
+def stem_left_out(model: nn.Module, head_lr: float, decay: float) -> list[dict]:
     groups = []
     for steps, name in enumerate(["fc", "layer4", "layer3", "layer2", "layer1"]):
         params = [p for p in getattr(model, name).parameters() if p.requires_grad]
@@ -42,7 +44,7 @@ def stem_left_out(model: nn.Module, head_lr: float, decay: float) -> list[dict[s
     return groups
 
 
-def holds_frozen(model: nn.Module, head_lr: float, decay: float) -> list[dict[str, Any]]:
+def holds_frozen(model: nn.Module, head_lr: float, decay: float) -> list[dict]:
     stages = [["fc"], ["layer4"], ["layer3"], ["layer2"], ["layer1"], ["conv1", "bn1"]]
     groups = []
     for steps, names in enumerate(stages):
@@ -51,7 +53,7 @@ def holds_frozen(model: nn.Module, head_lr: float, decay: float) -> list[dict[st
     return groups
 
 
-def twice(model: nn.Module, head_lr: float, decay: float) -> list[dict[str, Any]]:
+def twice(model: nn.Module, head_lr: float, decay: float) -> list[dict]:
     rest = [p for p in model.parameters() if p.requires_grad]
     groups = [{"params": rest, "lr": head_lr * decay**5}]
     for steps, name in enumerate(["fc", "layer4", "layer3", "layer2", "layer1"]):
@@ -60,7 +62,7 @@ def twice(model: nn.Module, head_lr: float, decay: float) -> list[dict[str, Any]
     return groups
 
 
-def early_fastest(model: nn.Module, head_lr: float, decay: float) -> list[dict[str, Any]]:
+def early_fastest(model: nn.Module, head_lr: float, decay: float) -> list[dict]:
     stages = [["conv1", "bn1"], ["layer1"], ["layer2"], ["layer3"], ["layer4"], ["fc"]]
     groups = []
     for steps, names in enumerate(stages):
@@ -69,13 +71,13 @@ def early_fastest(model: nn.Module, head_lr: float, decay: float) -> list[dict[s
     return groups
 
 
-def two_rates(model: nn.Module, head_lr: float, decay: float) -> list[dict[str, Any]]:
+def two_rates(model: nn.Module, head_lr: float, decay: float) -> list[dict]:
     head = [p for p in model.fc.parameters() if p.requires_grad]  # pyright: ignore
     body = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("fc.")]
     return [{"params": body, "lr": head_lr * decay}, {"params": head, "lr": head_lr}]
 
 
-def decay_at_the_head(model: nn.Module, head_lr: float, decay: float) -> list[dict[str, Any]]:
+def decay_at_the_head(model: nn.Module, head_lr: float, decay: float) -> list[dict]:
     stages = [["fc"], ["layer4"], ["layer3"], ["layer2"], ["layer1"], ["conv1", "bn1"]]
     groups = []
     rate = head_lr
@@ -109,11 +111,10 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
 
 def judge(seen: dict[str, Any], seed: int) -> Verdict:
     model, head_lr, decay = _inputs(seed, "meta")
-    names = {id(p): name for name, p in model.named_parameters()}
     expected = {
-        names[id(p)]: group["lr"]
-        for group in featx.param_groups(model, head_lr, decay)
-        for p in group["params"]
+        name: head_lr * decay ** STEPS[name.split(".")[0]]
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
     }
     formed = seen["groups"] is not None
     rates: dict[str, Any] = {}
@@ -232,7 +233,8 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
             ),
         ],
         praise="Each stage has its own rate, and each trainable parameter is there once. "
-        "`featx.param_groups(model, lr, decay)` gives the same groups.",
+        "`featx.param_groups(model, lr, decay)` does the same for any model; it counts `bn1` and `conv1` as "
+        "two stages.",
     )
 
 
@@ -265,19 +267,19 @@ EXERCISE = Exercise(
     title="A learning rate for each stage",
     points=4,
     prompt="""
-Write `discriminative_rates(model, head_lr, decay)` for a ResNet such as `resnet18`. Return a list of parameter
-groups (dicts with `params` and `lr`) that an optimizer of `torch.optim` takes.
+Write `discriminative_rates(model, head_lr, decay)` for a ResNet such as `resnet18`. Return a list of
+parameter groups (dicts with `params` and `lr`) that an optimizer of `torch.optim` takes.
 
-The stages are, from the head back to the input: `fc`, `layer4`, `layer3`, `layer2`, `layer1`, and last the stem,
-which is `conv1` with `bn1`. The head learns at `head_lr`, `layer4` at `head_lr * decay`, and so on: at each stage
-the rate is multiplied by `decay` once more.
+The stages are, from the head back to the input: `fc`, `layer4`, `layer3`, `layer2`, `layer1`, and last the
+stem, which is `conv1` with `bn1`. The head learns at `head_lr`, `layer4` at `head_lr * decay`, and so on: at
+each stage the rate is multiplied by `decay` once more.
 
-Some parameters are frozen; they belong in no group. Each *trainable* parameter is in exactly one. A stage where
-all is frozen still counts as a step.
+Some parameters are frozen; they belong in no group. Each *trainable* parameter is in exactly one. A stage
+where all is frozen still counts as a step.
 """.strip(),
     hints=(
         "`for steps, name in enumerate([...])` over the stages, the head first, gives the number of steps.",
-        "`getattr(model, name).parameters()` are the parameters of one stage; keep those with `requires_grad`.",
+        "`getattr(model, name).parameters()` are those of one stage; keep those with `requires_grad`.",
         "The stem is two modules: `conv1` and `bn1` go into one group, with `head_lr * decay ** 5`.",
     ),
     reference=discriminative_rates,

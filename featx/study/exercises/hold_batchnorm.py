@@ -180,7 +180,7 @@ def _run(function: Any, seed: int, mode: bool) -> dict[str, Any]:
     with torch.no_grad():
         used(images)
         after = fingerprints(used)
-        head = used.fc
+        head: Any = used.fc
         live = not torch.equal(head(features[0]), head(features[0]))
     parameters = {name for name, _ in used.named_parameters()}
     moved = [name for name in before if name not in parameters and before[name] != after[name]]

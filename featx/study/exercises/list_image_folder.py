@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from featx.study.verdicts import Check, Verdict, weigh
 NAMES = ("ant", "bee", "cat", "dog", "elk", "fox", "goat", "hen")
 
 
-def list_image_folder(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
+def list_image_folder(folder: str) -> tuple[list, list[str]]:
     """Return (samples, class_names) of a folder with one sub-folder for each class.
 
     `samples` is a sorted list of (path, class index), `class_names` a sorted list.
@@ -37,7 +38,7 @@ def list_image_folder(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
     ### END SOLUTION
 
 
-def case_sensitive(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
+def case_sensitive(folder: str) -> tuple[list, list[str]]:
     from pathlib import Path
 
     folders = sorted(f for f in Path(folder).iterdir() if f.is_dir() and not f.name.startswith("."))
@@ -49,7 +50,7 @@ def case_sensitive(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
     return samples, [f.name for f in folders]
 
 
-def hidden_files(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
+def hidden_files(folder: str) -> tuple[list, list[str]]:
     from pathlib import Path
 
     folders = sorted(f for f in Path(folder).iterdir() if f.is_dir() and not f.name.startswith("."))
@@ -61,7 +62,7 @@ def hidden_files(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
     return samples, [f.name for f in folders]
 
 
-def every_file(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
+def every_file(folder: str) -> tuple[list, list[str]]:
     from pathlib import Path
 
     folders = sorted(f for f in Path(folder).iterdir() if f.is_dir() and not f.name.startswith("."))
@@ -73,7 +74,7 @@ def every_file(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
     return samples, [f.name for f in folders]
 
 
-def hidden_folders(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
+def hidden_folders(folder: str) -> tuple[list, list[str]]:
     from pathlib import Path
 
     folders = sorted(f for f in Path(folder).iterdir() if f.is_dir())
@@ -85,7 +86,7 @@ def hidden_folders(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
     return samples, [f.name for f in folders]
 
 
-def unsorted(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
+def unsorted(folder: str) -> tuple[list, list[str]]:
     import os
     from pathlib import Path
 
@@ -100,7 +101,7 @@ def unsorted(folder: str) -> tuple[list[tuple[Any, int]], list[str]]:
     return samples, names
 
 
-def names_as_labels(folder: str) -> tuple[list[tuple[Any, Any]], list[str]]:
+def names_as_labels(folder: str) -> tuple[list, list[str]]:
     from pathlib import Path
 
     folders = sorted(f for f in Path(folder).iterdir() if f.is_dir() and not f.name.startswith("."))
@@ -259,9 +260,12 @@ def _sample(sample: Any, folder: str) -> list[Any] | None:
     if not isinstance(path, str | os.PathLike):
         return None
     where = os.path.relpath(os.path.realpath(os.fspath(path)), os.path.realpath(folder))
-    plain: Any = label if isinstance(label, str) else None
-    if plain is None and not isinstance(label, bool) and hasattr(label, "__index__"):
-        plain = label.__index__()
+    if isinstance(label, str):
+        return [Path(where).as_posix(), label]
+    try:
+        plain = None if isinstance(label, bool) else operator.index(label)
+    except TypeError:
+        plain = None
     return [Path(where).as_posix(), plain]
 
 

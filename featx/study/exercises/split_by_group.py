@@ -12,7 +12,7 @@ from featx.study.exercises._images import plain_rows
 from featx.study.verdicts import Check, Verdict, weigh
 
 
-def split_by_group(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
+def split_by_group(groups, test_size: float, seed: int) -> tuple:
     """Return (train, test): the numbers of the rows, no group on both sides.
 
     `groups` is a NumPy array (N,): the group of each row, such as the animal in the photo.
@@ -27,7 +27,7 @@ def split_by_group(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
     ### END SOLUTION
 
 
-def shuffles_rows(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
+def shuffles_rows(groups, test_size: float, seed: int) -> tuple:
     import numpy as np
 
     order = np.random.default_rng(seed).permutation(len(groups))
@@ -35,7 +35,7 @@ def shuffles_rows(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
     return order[size:], order[:size]
 
 
-def stratifies(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
+def stratifies(groups, test_size: float, seed: int) -> tuple:
     import numpy as np
     from sklearn.model_selection import train_test_split
 
@@ -44,7 +44,7 @@ def stratifies(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
     return train, test
 
 
-def cuts_through(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
+def cuts_through(groups, test_size: float, seed: int) -> tuple:
     import numpy as np
 
     names = np.random.default_rng(seed).permutation(np.unique(groups))
@@ -53,7 +53,7 @@ def cuts_through(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
     return order[size:], order[:size]
 
 
-def groups_for_rows(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
+def groups_for_rows(groups, test_size: float, seed: int) -> tuple:
     import numpy as np
 
     names = np.random.default_rng(seed).permutation(np.unique(groups))
@@ -61,7 +61,7 @@ def groups_for_rows(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]
     return names[size:], names[:size]
 
 
-def unseeded(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
+def unseeded(groups, test_size: float, seed: int) -> tuple:
     import numpy as np
 
     names = np.random.permutation(np.unique(groups))  # noqa: NPY002
@@ -69,7 +69,7 @@ def unseeded(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
     return np.flatnonzero(~in_test), np.flatnonzero(in_test)
 
 
-def one_row_each(groups: Any, test_size: float, seed: int) -> tuple[Any, Any]:
+def one_row_each(groups, test_size: float, seed: int) -> tuple:
     import numpy as np
 
     _, rows = np.unique(groups, return_index=True)
