@@ -2,11 +2,13 @@
 
 # A learner writes model.fc as it is; to the type checker a module has no such attribute.
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
+# The file is only looked into where it was written.
+# pyright: reportOptionalSubscript=false
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,7 +25,7 @@ NUM_IMAGES = 6
 
 
 def save_and_load(
-    model: nn.Module, class_names: list[str], backbone_name: str, build: Callable, path: str
+    model: nn.Module, class_names: list[str], backbone_name: str, build, path: str
 ) -> tuple[nn.Module, list[str]]:
     """Save the head with the names, then rebuild from the file. Return (new model, class names).
 
@@ -42,7 +44,7 @@ def save_and_load(
 
 
 def pickles_the_model(
-    model: nn.Module, class_names: list[str], backbone_name: str, build: Callable, path: str
+    model: nn.Module, class_names: list[str], backbone_name: str, build, path: str
 ) -> tuple[nn.Module, list[str]]:
     torch.save({"model": model, "class_names": class_names, "backbone": backbone_name}, path)
     saved = torch.load(path, weights_only=False)
@@ -50,7 +52,7 @@ def pickles_the_model(
 
 
 def train_mode(
-    model: nn.Module, class_names: list[str], backbone_name: str, build: Callable, path: str
+    model: nn.Module, class_names: list[str], backbone_name: str, build, path: str
 ) -> tuple[nn.Module, list[str]]:
     head = model.fc.state_dict()
     torch.save({"backbone": backbone_name, "class_names": class_names, "head": head}, path)
@@ -62,7 +64,7 @@ def train_mode(
 
 
 def names_not_saved(
-    model: nn.Module, class_names: list[str], backbone_name: str, build: Callable, path: str
+    model: nn.Module, class_names: list[str], backbone_name: str, build, path: str
 ) -> tuple[nn.Module, list[str]]:
     torch.save(model.fc.state_dict(), path)
     rebuilt = build(backbone_name)
@@ -72,7 +74,7 @@ def names_not_saved(
 
 
 def head_not_loaded(
-    model: nn.Module, class_names: list[str], backbone_name: str, build: Callable, path: str
+    model: nn.Module, class_names: list[str], backbone_name: str, build, path: str
 ) -> tuple[nn.Module, list[str]]:
     head = model.fc.state_dict()
     torch.save({"backbone": backbone_name, "class_names": class_names, "head": head}, path)
@@ -83,7 +85,7 @@ def head_not_loaded(
 
 
 def returns_the_same_model(
-    model: nn.Module, class_names: list[str], backbone_name: str, build: Callable, path: str
+    model: nn.Module, class_names: list[str], backbone_name: str, build, path: str
 ) -> tuple[nn.Module, list[str]]:
     head = model.fc.state_dict()
     torch.save({"backbone": backbone_name, "class_names": class_names, "head": head}, path)
@@ -93,7 +95,7 @@ def returns_the_same_model(
 
 
 def saves_the_backbone(
-    model: nn.Module, class_names: list[str], backbone_name: str, build: Callable, path: str
+    model: nn.Module, class_names: list[str], backbone_name: str, build, path: str
 ) -> tuple[nn.Module, list[str]]:
     weights = model.state_dict()
     torch.save({"backbone": backbone_name, "class_names": class_names, "weights": weights}, path)
