@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from featx.study.exercises import Exercise
+from featx.study.exercises._plain import number, shown
 from featx.study.exercises._scores import best_cuts, near, scored_rows, total_cost
-from featx.study.exercises._training import number, shown
 from featx.study.verdicts import Check, Verdict, weigh
 
 

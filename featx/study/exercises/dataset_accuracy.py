@@ -9,7 +9,7 @@ from sklearn import metrics
 from torch.utils.data import DataLoader, TensorDataset
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._training import number, shown
+from featx.study.exercises._plain import number, shown
 from featx.study.verdicts import Check, Verdict, weigh
 
 NUM_CLASSES = 4

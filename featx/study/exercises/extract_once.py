@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import featx
 from featx.study.exercises import Exercise
 from featx.study.exercises._observing import fingerprints
-from featx.study.exercises._training import numbers, shape_of, shown
+from featx.study.exercises._plain import numbers, shape_of, shown
 from featx.study.verdicts import Check, Verdict, weigh
 
 BATCH_SIZE = 8

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._images import plain_rows
+from featx.study.exercises._splits import observe_split
 from featx.study.verdicts import Check, Verdict, weigh
 
 CLASSES = (2, 5, 6, 9)
@@ -89,9 +88,9 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     labels, k = _inputs(seed)
     state = np.random.get_state()  # noqa: NPY002
     try:
-        first = _split(function, labels, k, 10 + seed, noise=1)
-        again = _split(function, labels, k, 10 + seed, noise=2)
-        other = _split(function, labels, k, 20 + seed, noise=3)
+        first = observe_split(function, labels, k, 10 + seed, noise=1)
+        again = observe_split(function, labels, k, 10 + seed, noise=2)
+        other = observe_split(function, labels, k, 20 + seed, noise=3)
     finally:
         np.random.set_state(state)  # noqa: NPY002
     return {"first": first, "again": again, "other": other}
@@ -183,18 +182,6 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
         praise="A fair small split: `k` rows of each class, all others to test, and a seed. Repeat it with "
         "several seeds, and you see how much a result hangs on the few rows that were drawn.",
     )
-
-
-def _split(function: Any, labels: np.ndarray, k: int, seed: int, noise: int) -> dict[str, Any]:
-    np.random.seed(noise)  # noqa: NPY002
-    torch.manual_seed(noise)
-    returned = function(labels.copy(), k, seed)
-    seen: dict[str, Any] = {"type": f"a {type(returned).__name__}", "train": None, "test": None}
-    if isinstance(returned, tuple | list) and len(returned) == 2:
-        kinds = [type(part).__name__ for part in returned]
-        seen["type"] = f"a {type(returned).__name__} of {kinds[0]} and {kinds[1]}"
-        seen["train"], seen["test"] = (plain_rows(part) for part in returned)
-    return seen
 
 
 def _inputs(seed: int) -> tuple[np.ndarray, int]:

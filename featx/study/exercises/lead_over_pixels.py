@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._images import plain_number
+from featx.study.exercises._plain import number
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -59,7 +59,7 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     leads = []
     for ahead in (True, False):
         returned = function(_make_probe, *(part.copy() for part in _inputs(seed, ahead)))
-        leads.append(plain_number(returned))
+        leads.append(number(returned))
     return {"leads": leads, "type": type(returned).__name__}
 
 

@@ -9,8 +9,8 @@ import torch
 from sklearn.dummy import DummyClassifier
 
 from featx.study.exercises import Exercise
+from featx.study.exercises._plain import number, shown
 from featx.study.exercises._scores import near
-from featx.study.exercises._training import number, shown
 from featx.study.verdicts import Check, Verdict, weigh
 
 

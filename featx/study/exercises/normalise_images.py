@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._images import plain_array
+from featx.study.exercises._plain import array_described
 from featx.study.verdicts import Check, Verdict, weigh
 
 NUM_IMAGES, HEIGHT, WIDTH = 3, 5, 7
@@ -64,7 +64,7 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     images, mean, std = _inputs(seed)
     given = images.copy()
     returned = function(given, list(mean), list(std))
-    seen = plain_array(returned)
+    seen = array_described(returned)
     seen["is_tensor"] = isinstance(returned, torch.Tensor)
     seen["input_unchanged"] = bool(np.array_equal(given, images))
     return seen

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._training import numbers, shape_of, shown, was_changed
+from featx.study.exercises._plain import numbers, shape_of, shown, was_changed
 from featx.study.verdicts import Check, Verdict, weigh
 
 

@@ -9,7 +9,7 @@ import torch
 from sklearn import metrics
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._training import as_array, numbers, shown
+from featx.study.exercises._plain import as_array, numbers, shown
 from featx.study.verdicts import Check, Verdict, weigh
 
 

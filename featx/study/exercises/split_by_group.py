@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._images import plain_rows
+from featx.study.exercises._splits import observe_split
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -82,9 +81,11 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
     groups, share = _inputs(seed)
     state = np.random.get_state()  # noqa: NPY002
     try:
-        first = _split(function, groups, share, 30 + seed, noise=1)
-        again = _split(function, groups, share, 30 + seed, noise=2)
-        others = [_split(function, groups, share, 40 + k + seed, noise=1)["test"] for k in range(4)]
+        first = observe_split(function, groups, share, 30 + seed, noise=1)
+        again = observe_split(function, groups, share, 30 + seed, noise=2)
+        others = [
+            observe_split(function, groups, share, 40 + k + seed, noise=1)["test"] for k in range(4)
+        ]
     finally:
         np.random.set_state(state)  # noqa: NPY002
     return {"first": first, "again": again, "others": others}
@@ -183,20 +184,6 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
         "accuracy will be lower than with shuffled rows, and it is the honest one: it tells about animals "
         "that the probe has never seen.",
     )
-
-
-def _split(
-    function: Any, groups: np.ndarray, share: float, seed: int, noise: int
-) -> dict[str, Any]:
-    np.random.seed(noise)  # noqa: NPY002
-    torch.manual_seed(noise)
-    returned = function(groups.copy(), share, seed)
-    seen: dict[str, Any] = {"type": f"a {type(returned).__name__}", "train": None, "test": None}
-    if isinstance(returned, tuple | list) and len(returned) == 2:
-        kinds = [type(part).__name__ for part in returned]
-        seen["type"] = f"a {type(returned).__name__} of {kinds[0]} and {kinds[1]}"
-        seen["train"], seen["test"] = (plain_rows(part) for part in returned)
-    return seen
 
 
 def _inputs(seed: int) -> tuple[np.ndarray, float]:

@@ -14,8 +14,8 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.transforms._presets import ImageClassification
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._images import plain_array
 from featx.study.exercises._observing import fingerprints
+from featx.study.exercises._plain import array_described
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -104,7 +104,7 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
             except Exception as error:  # the learner's preprocessing fails: that is what is judged
                 seen["said"] = f"{type(error).__name__}"
             else:
-                seen["gives"] = plain_array(image) | {"values": None}
+                seen["gives"] = array_described(image) | {"values": None}
                 seen["same_as"] = next(
                     (w.name for w in _TinyWeights if _equal(w, photo, image)), ""
                 )

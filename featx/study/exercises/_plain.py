@@ -1,4 +1,4 @@
-"""Measures that the exercises about training heads and about metrics share: plain data only."""
+"""Plain data from what a learner returns: numbers, arrays, tensors and lists, and how to speak of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["as_array", "number", "numbers", "shape_of", "shown", "was_changed"]
+__all__ = ["array_described", "as_array", "number", "numbers", "shape_of", "shown", "was_changed"]
+
+#: More numbers than this are not sent on: no exercise asks for so many.
+MOST = 20_000
 
 
 def as_array(value: Any) -> np.ndarray | None:
@@ -31,7 +34,9 @@ def shape_of(value: Any) -> list[int] | None:
 
 
 def number(value: Any) -> float | None:
-    """Return a single finite number as a float, or None for anything else."""
+    """Return a single finite number as a float, or None for anything else, True and False as well."""
+    if isinstance(value, bool):
+        return None
     array = as_array(value)
     if array is None or array.size != 1 or not np.isfinite(array).all():
         return None
@@ -60,6 +65,25 @@ def shown(value: Any) -> str:
 def was_changed(now: torch.Tensor, before: torch.Tensor) -> bool:
     """Tell whether a tensor was written to."""
     return now.shape != before.shape or not torch.equal(now, before)
+
+
+def array_described(value: Any) -> dict[str, Any]:
+    """Describe an array or tensor: type, dtype, shape and its numbers, None where not finite."""
+    seen: dict[str, Any] = {"type": type(value).__name__, "dtype": None, "shape": None}
+    seen["values"] = None
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        seen["dtype"] = str(value.dtype).removeprefix("torch.")
+        value = value.double().numpy()
+    elif isinstance(value, np.ndarray) and value.dtype.kind in "buif":
+        seen["dtype"] = str(value.dtype)
+    else:
+        return seen
+    seen["shape"] = list(value.shape)
+    if value.size <= MOST:
+        flat = value.astype(float).ravel().tolist()
+        seen["values"] = [x if math.isfinite(x) else None for x in flat]
+    return seen
 
 
 def _type(value: Any) -> str:
