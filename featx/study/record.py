@@ -144,6 +144,11 @@ class Progress:
         # What could not be written yet: tried again before the next row is written.
         self._waiting: list[tuple[str, tuple[Any, ...]]] = []
 
+    @property
+    def unsaved(self) -> int:
+        """How many rows wait in memory, since the file could not be written."""
+        return len(self._waiting)
+
     def record(self, answer: Answer) -> None:
         """Keep an answer.
 

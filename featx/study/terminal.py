@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 
-from featx.errors import FeatxError
+from featx.errors import FeatxError, ProblemFound
 from featx.study.bank import Card, Question, list_questions, load_cards, load_question
 from featx.study.deck import due_items, next_due
 from featx.study.exams import begin_exam, exam_place, given_answers, report_exam
@@ -214,26 +214,44 @@ def _notices(console: Console, progress: Progress) -> None:
         console.print(progress.notices.pop(0), style="red", markup=False, highlight=False)
 
 
-def until_stopped(run: Callable[..., None], console: Console, *arguments: object) -> bool:
-    """Run one of the above; all answers are kept when it is stopped.
+def until_stopped(
+    run: Callable[..., None], console: Console, progress: Progress, *arguments: object
+) -> bool:
+    """Run one of the above; what was answered is kept when it is stopped.
 
     Parameters
     ----------
     run
         `run_quiz`, `run_review` or `run_exam`.
-    console, *arguments
+    console, progress, *arguments
         What it takes.
 
     Returns
     -------
     bool
         False when it was stopped by Ctrl-C; True when it came to its end or the learner wrote ``q``.
+
+    Raises
+    ------
+    ProblemFound
+        When answers could not be saved.
     """
+    interrupted = False
     try:
-        run(console, *arguments)
+        run(console, progress, *arguments)
     except _Stop:
-        console.print("Stopped. All your answers are kept.")
+        console.print(_stopped(progress))
     except KeyboardInterrupt:
-        console.print("\nStopped. All your answers are kept.")
-        return False
-    return True
+        console.print(f"\n{_stopped(progress)}")
+        interrupted = True
+    _notices(console, progress)
+    if progress.unsaved:  # the session ends here, and with it what is only in memory
+        raise ProblemFound(
+            f"Expected to save all your answers, but {progress.unsaved} could not be written to "
+            f"{progress.path}. Make room or give write access there, then answer them again."
+        )
+    return not interrupted
+
+
+def _stopped(progress: Progress) -> str:
+    return "Stopped." if progress.unsaved else "Stopped. All your answers are kept."

@@ -114,8 +114,6 @@ def question_box(
         feedback.value = verdict_html(mark(field.answer))
 
     button.on_click(check)
-    if isinstance(field.widget, ipywidgets.Text):
-        field.widget.on_submit(check)  # Enter is the button
     return ipywidgets.VBox([_prompt(question), field.widget, button, feedback])
 
 

@@ -188,7 +188,7 @@ def damaged_copies(path: Path) -> list[Path]:
     return [each for each in path.parent.glob("progress.damaged-*") if each.suffix == ".sqlite3"]
 
 
-@pytest.mark.parametrize("content", [b"this is no database at all, " * 50, os.urandom(9000)])
+@pytest.mark.parametrize("content", [b"this is no database at all, " * 50, bytes(range(256)) * 40])
 def test_a_file_that_is_no_database_is_kept_aside(progress: Progress, content: bytes) -> None:
     progress.path.parent.mkdir()
     progress.path.write_bytes(content)

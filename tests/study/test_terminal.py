@@ -123,3 +123,15 @@ def test_progress_goes_out_and_in(tmp_path: Path) -> None:
     assert "0 of" in said(featx("progress"))
     assert "1 new answers" in said(featx("progress", "--import", str(file)))
     assert "Your progress: 1 of" in said(featx("progress"))
+
+
+def test_what_could_not_be_saved_is_not_said_to_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    monkeypatch.setenv("FEATX_DATA_DIR", str(blocked))
+    done = featx("quiz", "freeze-order", typed="b\nq\n")
+    assert done.returncode == 1
+    assert "All your answers are kept" not in said(done)
+    assert "1 could not be written to" in " ".join(done.stderr.split())
