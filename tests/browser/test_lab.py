@@ -189,6 +189,13 @@ def test_the_study_widgets_are_for_everyone(
     page.keyboard.press("Enter")
     expect(output.get_by_role("alert")).to_contain_text("Not right yet")
 
+    # Every kind of input is there to be audited, and the exam and the cards too.
+    shown = page.locator(".jp-OutputArea-output")
+    for kind in ("radio", "checkbox", "textbox"):
+        expect(shown.get_by_role(kind).first).to_be_attached()
+    for name in ("Show the answer", "Hand in"):
+        expect(shown.get_by_role("button", name=name).first).to_be_attached()
+
     # The audit is of what featx shows: JupyterLab's own frame is not ours.
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         page.evaluate(
