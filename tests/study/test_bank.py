@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ CHOICES = [q for q in QUESTIONS if q.kind in ("one-choice", "bug-line")]
 GOOD = {
     "id": "is-two-more",
     "concept": "counting",
+    "section": "Idea",
     "difficulty": "easy",
     "prompt": "What is one and one?",
     "options": [
@@ -42,11 +44,25 @@ def write(folder: Path, question: dict, **rest: object) -> Path:
     return path
 
 
-def test_lesson_one_has_its_questions_and_cards() -> None:
-    lesson = [q for q in QUESTIONS if q.lesson == 1]
-    assert len(lesson) >= 7
-    assert {q.difficulty for q in lesson} == {"easy", "medium", "hard"}
-    assert len(load_cards(lesson=1)) >= 6
+LESSONS = range(1, 12)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_each_lesson_has_its_questions_and_cards(lesson: int) -> None:
+    questions = [q for q in QUESTIONS if q.lesson == lesson]
+    assert len(questions) >= 8
+    assert {q.difficulty for q in questions} == {"easy", "medium", "hard"}
+    assert len({q.kind for q in questions}) >= 4
+    assert len(load_cards(lesson=lesson)) >= 6
+
+
+def test_the_bank_is_as_large_and_as_hard_as_promised() -> None:
+    assert len(QUESTIONS) >= 100
+    by_difficulty = Counter(q.difficulty for q in QUESTIONS)
+    assert min(by_difficulty[level] for level in ("easy", "medium", "hard")) >= 25
+    kinds = {"one-choice", "several-choices", "value", "output", "bug-line", "order"}
+    assert {q.kind for q in QUESTIONS} == kinds
+    assert sum(q.no_proof is not None for q in QUESTIONS) <= len(QUESTIONS) / 5
 
 
 def test_the_practice_problems_are_there() -> None:
@@ -157,7 +173,7 @@ OPTIONS = GOOD["options"]
     ("change", "said"),
     [
         ({"difficulty": "so-so"}, "difficulty: Input should be 'easy', 'medium' or 'hard'"),
-        ({"hint": "Say two."}, "hint: String should match pattern"),
+        ({"hint": "Say two."}, "hint: expected a question"),
         ({"steps": ["Add."]}, "steps: Tuple should have at least 2 items"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"kind": "essay"}, "does not match any of the expected tags: 'one-choice'"),

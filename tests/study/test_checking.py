@@ -33,6 +33,7 @@ questions:
         misconception: no-value
         feedback: It always has a value.
     hint: Would a new layer learn without your help?
+    section: Code
     steps: [Make a layer., Look at its weight.]
     quick_check: Print it.
     proof: |
@@ -137,7 +138,7 @@ def test_what_is_right_is_said_to_be_right(tmp_path: Path) -> None:
             "wrong option 'False'",
         ),
         ("    quick_check: Print it.\n", "", 3, "quick_check: Field required"),
-        ("without your help?", "without you.", 16, "hint: String should match pattern"),
+        ("without your help?", "without you.", 16, "hint: expected a question"),
         (
             "is True",
             "is False",

@@ -15,6 +15,13 @@ EXERCISES = [load_exercise(exercise_id) for exercise_id in list_exercises()]
 per_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=lambda e: e.id)
 
 
+def test_there_are_as_many_as_promised_in_every_lesson() -> None:
+    assert len(EXERCISES) >= 30
+    assert {exercise.lesson for exercise in EXERCISES} == set(range(1, 12))
+    assert min(len(exercise.mutants) for exercise in EXERCISES) >= 3
+    assert min(len(exercise.hints) for exercise in EXERCISES) >= 2
+
+
 def test_the_practice_tasks_are_there() -> None:
     assert {
         "pretrained-features",

@@ -16,6 +16,7 @@ COMMON: dict[str, Any] = {
     "id": "a-question",
     "lesson": 1,
     "concept": "testing",
+    "section": "Idea",
     "difficulty": "easy",
     "prompt": "What?",
     "hint": "Which?",

@@ -7,7 +7,7 @@ import string
 from abc import ABC, abstractmethod
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from featx.study.verdicts import Verdict
 
@@ -32,7 +32,23 @@ __all__ = [
 UNREADABLE = "no-such-option"
 
 Text = Annotated[str, Field(min_length=1)]
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+
+
+def _is_slug(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", text):
+        raise ValueError(
+            f"expected lower-case words with hyphens, such as freeze-order, got {text!r}"
+        )
+    return text
+
+
+def _asks(text: str) -> str:
+    if not text.endswith("?"):
+        raise ValueError(f"expected a question, with a ? at its end, got {text!r}")
+    return text
+
+
+Slug = Annotated[str, AfterValidator(_is_slug)]
 Section = Literal["Why", "Idea", "Code", "See", "Measure", "Experiment", "Debug"]
 
 
@@ -111,12 +127,12 @@ class Question(Strict, ABC):
 
     id: Slug
     lesson: int = Field(ge=0, le=12)
-    section: Section = "Idea"
+    section: Section
     concept: Text
     difficulty: Literal["easy", "medium", "hard"]
     prompt: Text
     code: Text | None = None
-    hint: Annotated[str, Field(pattern=r"\?$")]
+    hint: Annotated[str, AfterValidator(_asks)]
     steps: Annotated[tuple[Text, ...], Field(min_length=2)]
     quick_check: Text
     proof: Text | None = None
