@@ -514,7 +514,8 @@ def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list
 
     The head learns with `lr`, and each stage before it `decay` times as fast as the one behind it:
     early stages hold what is general, and need the least change (Howard and Ruder 2018, ULMFiT,
-    section 3.2).
+    section 3.2). A normalisation, such as a ResNet's ``bn1``, is no step of its own: it learns as fast as
+    the stage that it follows.
 
     Parameters
     ----------
@@ -554,8 +555,11 @@ def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list
     _check_sizes(model)
     parts = sorted(stages(model), key=lambda stage: stage.is_head)
     body = [stage for stage in parts if not stage.is_head]
-    head_start = 1 if len(body) < len(parts) else 0  # without a head the last stage is the fastest
-    distance = {stage.name: len(body) - 1 - i + head_start for i, stage in enumerate(body)}
+    steps = 1 if len(body) < len(parts) else 0  # without a head the last stage is the fastest
+    distance = {}
+    for stage in reversed(body):
+        distance[stage.name] = steps
+        steps += not _is_norm(stage)
     groups = []
     for stage in parts:
         trainable = [p for p in stage.parameters.values() if p.requires_grad]
@@ -568,6 +572,10 @@ def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list
             "frozen. Replace its head, or call featx.unfreeze(model, …)."
         )
     return groups
+
+
+def _is_norm(stage: Stage) -> bool:
+    return all(parameter.ndim <= 1 for parameter in stage.parameters.values())
 
 
 def _is_number(value: Any) -> bool:

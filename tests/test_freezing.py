@@ -637,6 +637,11 @@ def test_each_trainable_parameter_is_in_exactly_one_group(frozen, lr, decay, tie
     torch.optim.AdamW(groups)
 
 
+def test_a_normalisation_learns_as_fast_as_the_stage_it_follows():
+    rates = {group["name"]: group["lr"] for group in param_groups(small_resnet(), 1.0)}
+    assert rates["bn1"] == rates["conv1"] == 0.5**5
+
+
 def test_a_head_that_is_registered_first_comes_last():
     class First(nn.Module):
         def __init__(self):

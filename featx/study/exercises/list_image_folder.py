@@ -120,8 +120,11 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(b"not decoded here")
         # Some file systems list names in an order of their own; here all do.
-        real = os.listdir
-        with mock.patch("os.listdir", lambda *where: sorted(real(*where), key=_mixed)):
+        listdir, scandir = os.listdir, os.scandir
+        with (
+            mock.patch("os.listdir", lambda *where: sorted(listdir(*where), key=_mixed)),
+            mock.patch("os.scandir", lambda *where: _Entries(scandir(*where))),
+        ):
             returned = function(folder)
         seen: dict[str, Any] = {"type": type(returned).__name__, "samples": None, "names": None}
         if not isinstance(returned, tuple | list) or len(returned) != 2:
@@ -132,6 +135,29 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
         if isinstance(samples, list | tuple):
             seen["samples"] = [_sample(sample, folder) for sample in samples]
         return seen
+
+
+class _Entries:
+    """The entries of a folder in a mixed order, to be used as those of `os.scandir` are."""
+
+    def __init__(self, entries: Any) -> None:
+        with entries:
+            self._entries = iter(sorted(entries, key=lambda entry: _mixed(entry.name)))
+
+    def __iter__(self) -> Any:
+        return self._entries
+
+    def __next__(self) -> Any:
+        return next(self._entries)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._entries = iter(())
 
 
 def judge(seen: dict[str, Any], seed: int) -> Verdict:

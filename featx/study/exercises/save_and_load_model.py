@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import builtins
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,19 +122,26 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
         return _build().train()
 
     unsafe: list[bool] = []
-    real = torch.load
+    read: list[bool] = []
+    torch_load, open_file = torch.load, builtins.open
 
     def load(*args: Any, **options: Any) -> Any:
         unsafe.append(options.get("weights_only") is False)
-        return real(*args, **options)
+        return torch_load(*args, **options)
+
+    # A `load` that was imported by name is not replaced, but it opens the file like any other.
+    def opened(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if "r" in mode and str(file) == str(path):
+            read.append(True)
+        return open_file(file, mode, *args, **options)
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "head.pt")
-        with mock.patch.object(torch, "load", load):
+        with mock.patch.object(torch, "load", load), mock.patch("builtins.open", opened):
             returned = function(model, list(names), backbone_name, build, str(path))
         seen: dict[str, Any] = {"type": type(returned).__name__, "built": built}
         seen["file"] = _describe_file(path, head, backbone_name, names)
-    seen["loads"], seen["unsafe"] = len(unsafe), any(unsafe)
+    seen["loads"], seen["unsafe"] = len(read), any(unsafe)
     seen["is_model"] = False
     pair = isinstance(returned, tuple | list) and len(returned) == 2
     if pair and isinstance(returned[0], nn.Module):

@@ -139,8 +139,9 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
     rates = seen["rates"]
     top = max((rate for each in rates.values() for rate in each), default=0.0)
     deep, head = max(rates.get("layer4", [0.0])), max(rates.get("fc", [0.0]))
+    calm = top < 0.5
     held = seen["is_optimizer"] and seen["layer4_held"] and seen["head_held"]
-    tuned = held and seen["layer4_complete"] and seen["head_trainable"]
+    tuned = calm and held and seen["layer4_complete"] and seen["head_trainable"]
     return weigh(
         [
             Check(
@@ -153,7 +154,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 "`model.layer4.requires_grad_(True)`.",
             ),
             Check(
-                not (nothing and top >= 0.5),
+                calm or not nothing,
                 0,
                 "huge-learning-rate",
                 f"You only raised the learning rate, to {top:g}. The head already does what it can "
@@ -161,7 +162,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 "it. Let the deepest stage adapt: unfreeze `layer4`.",
             ),
             Check(
-                top < 0.5,
+                calm,
                 0,
                 "huge-learning-rate",
                 f"You train at the huge learning rate {top:g}. The first steps would destroy what the "
@@ -192,14 +193,14 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 "`layer4`.",
             ),
             Check(
-                seen["layer4_complete"],
+                seen["layer4_complete"] and calm,
                 2,
                 "layer4-incomplete",
                 "Not all convolutions of `layer4` require gradients. Loop over all of its parameters.",
                 right="`layer4` can learn",
             ),
             Check(
-                seen["layer4_complete"] and not others,
+                seen["layer4_complete"] and not others and calm,
                 1,
                 "everything-unfrozen",
                 f"You unfroze {len(others)} more stages than asked ({', '.join(others)}). With little "
