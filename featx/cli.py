@@ -173,7 +173,11 @@ def lab(
 ) -> None:
     """Open JupyterLab on the lessons. Further options go to JupyterLab as they are."""
     from featx.lab import lessons_folder, serve
+    from featx.study.record import open_progress
+    from featx.study.summary import what_is_due
 
+    if due := what_is_due(open_progress()):
+        typer.echo(due)
     serve(lessons_folder(folder), port, context.args)
 
 

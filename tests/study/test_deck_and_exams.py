@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from featx import cli
 from featx.errors import FeatxError
 from featx.study import exam, practice, progress, quiz
 from featx.study.bank import list_questions, load_question
@@ -154,6 +156,15 @@ def test_due_cards_are_told_at_the_start(capsys, monkeypatch: pytest.MonkeyPatch
     quiz("freeze-order", answer="a")
     practice.review()
     assert "Nothing is due now" in capsys.readouterr().out
+
+
+def test_due_cards_are_told_before_jupyterlab_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featx.lab.serve", lambda *arguments: print("serving"))
+    assert CliRunner().invoke(cli.app, ["lab"]).output == "serving\n"
+    open_progress().record(answered("freeze-order", 0))
+    said = CliRunner().invoke(cli.app, ["lab"]).output
+    assert said.startswith("1 thing is due for review")
+    assert said.endswith("\nserving\n")
 
 
 def test_what_was_earned_is_never_taken_away() -> None:
