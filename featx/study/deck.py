@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from fsrs import Card, Rating, Scheduler
 
 from featx.study.bank.questions import UNREADABLE
-from featx.study.record import Answer
+from featx.study.record import Answer, settled
 
 __all__ = ["due_items", "next_due", "schedule"]
 
@@ -42,7 +42,7 @@ def schedule(answers: Iterable[Answer]) -> dict[str, datetime]:
     '2026-01-01T10:01:00+00:00'
     """
     deck: dict[str, Card] = {}
-    for answer in answers:
+    for answer in settled(answers):
         if answer.place == "check" or answer.status == "not_attempted":
             continue
         if answer.misconception == UNREADABLE:

@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from featx.errors import FeatxError
 from featx.study.verdicts import Status, Verdict
 
-__all__ = ["Answer", "DrawnExam", "Progress", "open_progress", "read_export", "write_export"]
+__all__ = [
+    "Answer",
+    "DrawnExam",
+    "Progress",
+    "open_progress",
+    "read_export",
+    "settled",
+    "write_export",
+]
 
 #: Environment variable: another folder for the progress.
 FOLDER_VARIABLE = "FEATX_DATA_DIR"
@@ -92,6 +100,37 @@ class Answer(_Row):
             score=verdict.score,
             misconception=verdict.misconception,
         )
+
+
+def settled(answers: Iterable[Answer]) -> list[Answer]:
+    """Leave out what was changed before an exam was handed in: only the last answer was meant.
+
+    In an exam each change is kept at once, so that nothing is lost; a change of mind is no mistake.
+
+    Parameters
+    ----------
+    answers
+        In the order in which they were given.
+
+    Returns
+    -------
+    list of Answer
+        In the same order.
+
+    Examples
+    --------
+    >>> exam = {"item": "freeze-order", "place": "exam:1"}
+    >>> changed = [Answer(status="wrong", score=0, **exam), Answer(status="correct", score=1, **exam)]
+    >>> [answer.status for answer in settled(changed)]
+    ['correct']
+    """
+    answers = list(answers)
+    last = {(answer.item, answer.place): answer.uid for answer in answers}
+    return [
+        answer
+        for answer in answers
+        if not answer.place.startswith("exam:") or last[answer.item, answer.place] == answer.uid
+    ]
 
 
 class DrawnExam(_Row):

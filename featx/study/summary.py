@@ -12,7 +12,7 @@ from featx.study.bank.questions import UNREADABLE
 from featx.study.deck import due_items, next_due
 from featx.study.exams import report_exam
 from featx.study.exercises import list_exercises, load_exercise
-from featx.study.record import Answer, Progress
+from featx.study.record import Answer, Progress, settled
 from featx.tables import Sheet, Shown, Table
 
 __all__ = ["Summary", "earned", "summarise", "what_is_due"]
@@ -95,7 +95,7 @@ class Summary(Shown):
             found.append(Finding("next-due", f"Nothing is due now; the next review is {when}.", ""))
         mixed = Counter(
             answer.misconception
-            for answer in self.answers
+            for answer in settled(self.answers)
             if answer.misconception not in (None, UNREADABLE)
         )
         again = [(code, n) for code, n in mixed.most_common(3) if n > 1]

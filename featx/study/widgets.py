@@ -28,7 +28,7 @@ _STYLE = (
 class _Input:
     """Where the answer is given: `widget` shows it, `answer` reads and sets it."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, number: int | None = None) -> None:
         full = ipywidgets.Layout(width="100%")
         # a label is plain text: backquotes would only be in the way
         labels = [(f"{k}) {t}" if len(k) == 1 and k.isalpha() else t) for k, t in _plain(question)]
@@ -45,7 +45,11 @@ class _Input:
                 box.add_class("featx-quiz")
             self.widget = ipywidgets.VBox([*self._boxes.values()])
         else:
-            self.widget = ipywidgets.Text(description="Answer", placeholder=question.how)
+            name = "Answer" if number is None else f"Answer {number}"
+            # As a whole, not key by key: half a number is no answer.
+            self.widget = ipywidgets.Text(
+                description=name, placeholder=question.how, continuous_update=False
+            )
         self.widget.add_class("featx-quiz")
 
     @property
@@ -186,7 +190,7 @@ def exam_box(
     parts: list[Any] = [ipywidgets.HTML(f"<p><strong>{to_html(title)}</strong></p>")]
     fields: list[_Input] = []
     for number, question in enumerate(questions, 1):
-        field = _Input(question)
+        field = _Input(question, number)
         field.answer = given.get(question.id, "")
         field.observe(lambda question=question, field=field: keep(question, field.answer))
         fields.append(field)

@@ -19,7 +19,7 @@ from urllib.error import URLError
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -150,6 +150,10 @@ for each in kinds.values():
 # ---
 quiz("freeze-order")
 # ---
+quiz(kinds["several-choices"])
+# ---
+quiz(kinds["value"])
+# ---
 flashcards(lesson=1)
 # ---
 exam(seed=1)
@@ -171,9 +175,11 @@ def test_the_study_widgets_are_for_everyone(
     page.goto(address.replace("00_start_here", "study") + "&reset")
     _wait_for_idle_kernel(page)
     _run_all(page)
-    output = (
-        page.locator(".jp-Cell", has_text='quiz("freeze-order")').locator(".jp-OutputArea").last
-    )
+
+    def output_of(call: str) -> Locator:
+        return page.locator(".jp-Cell", has_text=call).locator(".jp-OutputArea").last
+
+    output = output_of('quiz("freeze-order")')
     options = output.get_by_role("radio")
     expect(options).to_have_count(4)
     expect(page.get_by_text("Your progress:")).to_be_attached()
@@ -188,6 +194,41 @@ def test_the_study_widgets_are_for_everyone(
     expect(output.get_by_role("button", name="Check")).to_be_focused()
     page.keyboard.press("Enter")
     expect(output.get_by_role("alert")).to_contain_text("Not right yet")
+
+    several = output_of('quiz(kinds["several-choices"])')
+    boxes = several.get_by_role("checkbox")
+    boxes.first.focus()
+    page.keyboard.press("Space")
+    expect(boxes.first).to_be_checked()
+    for _ in range(boxes.count()):
+        page.keyboard.press("Tab")
+    expect(several.get_by_role("button", name="Check")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(several.get_by_role("alert")).to_be_visible()
+
+    value = output_of('quiz(kinds["value"])')
+    value.get_by_role("textbox", name="Answer").focus()
+    page.keyboard.type("-1")
+    page.keyboard.press("Tab")
+    expect(value.get_by_role("button", name="Check")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(value.get_by_role("alert")).to_contain_text("Not right yet")
+
+    cards = output_of("flashcards(lesson=1)")
+    cards.get_by_role("button", name="Show the answer").first.focus()
+    page.keyboard.press("Enter")
+    expect(cards.get_by_role("alert")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(cards.get_by_role("button", name="I knew it").first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(cards.get_by_role("alert")).to_have_count(2)
+
+    paper = output_of("exam(seed=1)")
+    paper.get_by_role("button", name="Hand in").focus()
+    page.keyboard.press("Enter")
+    expect(paper.get_by_role("alert")).to_contain_text("10 of 10 have no answer yet")
+    page.keyboard.press("Enter")
+    expect(paper.get_by_role("alert")).to_contain_text("See lesson")
 
     # Every kind of input is there to be audited, and the exam and the cards too.
     shown = page.locator(".jp-OutputArea-output")

@@ -37,6 +37,13 @@ def test_only_what_was_missed_is_in_the_deck() -> None:
     assert next_due([]) is None
 
 
+def test_a_change_of_mind_in_an_exam_is_no_miss() -> None:
+    changed = [answered("a", 0, 0, "exam:1"), answered("a", 1, 1, "exam:1")]
+    assert schedule(changed) == {}
+    assert schedule([*changed, answered("a", 0, 2, "exam:2")]).keys() == {"a"}
+    assert schedule([answered("a", 0, 0), answered("a", 1, 1)]).keys() == {"a"}  # no exam
+
+
 def test_a_slip_is_no_miss() -> None:
     slip = Answer(item="a", status="wrong", score=0, misconception="no-such-option", at=START)
     assert schedule([slip]) == {}
