@@ -47,9 +47,7 @@ class _Input:
         else:
             name = "Answer" if number is None else f"Answer {number}"
             # As a whole, not key by key: half a number is no answer.
-            self.widget = ipywidgets.Text(
-                description=name, placeholder=question.how, continuous_update=False
-            )
+            self.widget = ipywidgets.Text(description=name, continuous_update=False)
         self.widget.add_class("featx-quiz")
 
     @property
@@ -78,12 +76,13 @@ def _plain(question: Question) -> list[tuple[str, str]]:
 
 def _prompt(question: Question, number: str = "") -> Any:
     code = code_html(question.numbered_code) if question.code else ""
-    pieces = ""
-    if not isinstance(question, OneChoice | BugLine | SeveralChoices) and question.shown:
+    rest = ""
+    # Buttons and boxes say themselves how they are used.
+    if not isinstance(question, OneChoice | BugLine | SeveralChoices):
         items = "".join(f"<li>{to_html(text)}</li>" for text in question.shown.values())
-        pieces = f'<ol type="a" style="list-style: lower-alpha">{items}</ol>'
-    how = f"<p><em>{to_html(question.how)}</em></p>"
-    return ipywidgets.HTML(f"{_STYLE}<p>{number}{to_html(question.prompt)}</p>{code}{pieces}{how}")
+        pieces = f'<ol type="a" style="list-style: lower-alpha">{items}</ol>' if items else ""
+        rest = f"{pieces}<p><em>{to_html(question.how)}</em></p>"
+    return ipywidgets.HTML(f"{_STYLE}<p>{number}{to_html(question.prompt)}</p>{code}{rest}")
 
 
 def question_box(

@@ -249,7 +249,9 @@ def test_the_study_widgets_are_for_everyone(
         assert least_contrast(output) >= 4.5, theme
         shots = os.environ.get("FEATX_SCREENSHOTS")
         if shots:
-            output.screenshot(path=f"{shots}/quiz_{theme.split()[1]}.png")
+            shown_as = {"quiz": output, "several": several, "value": value, "paper": paper}
+            for name, each in shown_as.items():
+                each.screenshot(path=f"{shots}/{name}_{theme.split()[1]}.png")
 
 
 def _wait_for_idle_kernel(page: Page) -> None:

@@ -36,7 +36,8 @@ def test_a_question_is_answered_checked_and_there_again(question) -> None:
         return question.mark(answer)
 
     prompt, field, button, feedback = question_box(question, mark).children
-    assert question.how.split(",")[0] in prompt.value
+    typed = question.kind in ("value", "output", "order")
+    assert (question.how.split(",")[0] in prompt.value) == typed  # a button says itself what to do
     assert feedback.value == ""
     button.click()
     assert "Not attempted" in feedback.value
