@@ -105,7 +105,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
             Check(
                 not any(s["changed"] for s in seen.values()),
                 0,
-                "input-changed",
+                "changes-its-input",
                 "Your function wrote into the feature map that it was given. Leave it as it is and "
                 "return a new tensor.",
             ),
