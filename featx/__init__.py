@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx import plots as plots
     from featx import study as study
     from featx.backbones import Backbone as Backbone
+    from featx.backbones import has_weights as has_weights
     from featx.backbones import list_backbones as list_backbones
     from featx.backbones import load_backbone as load_backbone
     from featx.errors import FeatxError as FeatxError
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
 # public name -> the module that defines it
 _HOME = {
     "Backbone": "backbones",
+    "has_weights": "backbones",
     "list_backbones": "backbones",
     "load_backbone": "backbones",
     "FeatxError": "errors",

@@ -18,10 +18,10 @@ from featx.errors import FeatxError, close_matches, first_line
 from featx.heads import at_least_one, find_heads, in_size, output_layer
 from featx.layers import FEATURES, check_pooling, pool, read_layers
 from featx.timm_models import PREFIX, timm_model, timm_names
-from featx.torchvision_models import torchvision_model, torchvision_names
+from featx.torchvision_models import is_downloaded, torchvision_model, torchvision_names
 from featx.weights import load_state, read_state, unknown_weights, weights_file
 
-__all__ = ["Backbone", "list_backbones", "load_backbone"]
+__all__ = ["Backbone", "has_weights", "list_backbones", "load_backbone"]
 
 # Image sizes for a first try of a user's model whose preprocessing leaves the size as it is.
 _SIZES = (224, 64, 32, 28, 8)
@@ -291,6 +291,38 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
     else:
         _, num_features = _dry_run(model, preprocess, "", in_channels)
     return Backbone(name, model, preprocess, num_features, in_channels)
+
+
+def has_weights(name: str) -> bool:
+    """Tell whether `load_backbone` finds the default weights on this computer, with no download.
+
+    Parameters
+    ----------
+    name
+        ``"glyphnet"``, whose weights always are, or one of torchvision's classifiers.
+
+    Returns
+    -------
+    bool
+        Whether they are.
+
+    Raises
+    ------
+    FeatxError
+        When the name is none of these.
+
+    Examples
+    --------
+    >>> backbone = load_backbone("resnet18" if has_weights("resnet18") else "glyphnet")
+    """
+    if name == "glyphnet":
+        return True
+    if name not in torchvision_names():
+        known = ["glyphnet", *torchvision_names()]
+        raise FeatxError(
+            f"Expected glyphnet or a classifier of torchvision, got {name!r}. {close_matches(name, known)}"
+        )
+    return is_downloaded(name)
 
 
 def _dry_run(

@@ -19,7 +19,7 @@ from torchvision.models import WeightsEnum
 from featx.errors import FeatxError, first_line
 from featx.weights import NO_NETWORK, damaged_weights, load_state, read_state, unknown_weights
 
-__all__ = ["torchvision_model", "torchvision_names"]
+__all__ = ["is_downloaded", "torchvision_model", "torchvision_names"]
 
 
 def torchvision_names() -> list[str]:
@@ -66,8 +66,17 @@ def torchvision_model(
         entry = known.__members__.get(entry.removeprefix(f"{known.__name__}."))
     if not isinstance(entry, known):
         raise unknown_weights(name, weights, [entry.name for entry in known])
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    file = _cached(entry)
     return _with_weights(name, entry, _downloaded(name, entry, file), file)
+
+
+def is_downloaded(name: str) -> bool:
+    """Tell whether the default weights of one of `torchvision_names` are in torch's cache."""
+    return _cached(torchvision.models.get_model_weights(name).DEFAULT).is_file()
+
+
+def _cached(entry: Any) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
 
 
 def _random_model(name: str) -> nn.Module:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx.study.bank import list_questions as list_questions
     from featx.study.exercises import list_exercises as list_exercises
+    from featx.study.exploring import explore as explore
     from featx.study.practice import check as check
     from featx.study.practice import exam as exam
     from featx.study.practice import flashcards as flashcards
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
 _HOME = {
     "check": "practice",
     "exam": "practice",
+    "explore": "exploring",
     "flashcards": "practice",
     "hint": "practice",
     "list_exercises": "exercises",

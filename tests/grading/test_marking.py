@@ -54,7 +54,7 @@ def test_partial_credit(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_points_are_a_plain_number_that_nbgrader_can_read() -> None:
     exercise = load_exercise("unfreeze-deeper")
-    namespace = namespace_of(exercise.mutant("same-rate"))
+    namespace = namespace_of(exercise.mutant("one-rate-for-all"))
     earned = mark_exercise(exercise.id, namespace, points=1 / 3)
     assert type(earned) is float
     assert 0 <= float(repr(earned)) <= 1 / 3

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import yaml
+
+from featx.study.bank import list_questions, load_cards
+from featx.study.exercises import Exercise, list_exercises, load_exercise
 
 LESSONS = sorted((Path(__file__).parents[2] / "lessons").glob("*.ipynb"))
 SECTIONS = [
@@ -25,34 +29,31 @@ SECTIONS = [
     "Take-aways",
 ]
 
-# What a learner is to write: (line of the lesson, the right line, what the cell prints then).
-SOLUTIONS = {
-    "00_start_here": [
-        ('name = "glyfnet"', 'name = "glyphnet"', "loaded: glyphnet"),
-        ("my_answer = None", "my_answer = features.X.shape[1] * 1797", "Right: one row"),
-    ],
-    "01_why_extract_features": [
-        ("# YOUR LINE HERE", "your_model.eval()", "Fixed: "),
-        ("repaired = digits.images.float()", "repaired = preprocess(digits.images)", "Fixed: "),
-        (
-            "    # YOUR ANSWER HERE",
-            "    model.eval()\n"
-            "    head, model.fc = model.fc, nn.Identity()\n"
-            "    with torch.no_grad():\n"
-            "        features = model(images)\n"
-            "    model.fc = head\n"
-            "    return features",
-            "Correct",
-        ),
-        (
-            "my_accuracy = None",
-            "rows = draw(5, seed=0)\n"
-            "probe = featx.LinearProbe().fit(X[rows], y[rows] % 2)\n"
-            "my_accuracy = probe.score(np.delete(X, rows, axis=0), np.delete(y, rows) % 2)",
-            "Right: ",
-        ),
-    ],
-}
+# What a learner is to write: the line of the lesson, the right one, and what the cell shows then.
+SOLUTIONS = Path(__file__).with_name("solutions")
+
+
+def solved(path: Path) -> tuple[nbformat.NotebookNode, dict[int, str]]:
+    """Return a lesson with all its solutions put in, and what the changed cells must show."""
+    notebook = nbformat.read(path, as_version=4)
+    cells, expected = notebook.cells, {}
+    for task in yaml.safe_load((SOLUTIONS / f"{path.stem}.yaml").read_text(encoding="utf-8")):
+        (place,) = [i for i, cell in enumerate(cells) if task["line"] in cell.source]
+        cells[place].source = cells[place].source.replace(task["line"], task["solution"].rstrip())
+        expected[place] = task["shows"]
+    for i, exercise in exercise_cells(notebook).items():
+        cells[i].source = cells[i].source.replace(exercise.starter.rstrip(), exercise.solution)
+        expected[i] = "Correct"
+    return notebook, expected
+
+
+def exercise_cells(notebook: nbformat.NotebookNode) -> dict[int, Exercise]:
+    found = {}
+    for i, cell in enumerate(notebook.cells):
+        call = re.search(r'^check\("([a-z0-9-]+)"', cell.source, re.MULTILINE)
+        if cell.cell_type == "code" and call:
+            found[i] = load_exercise(call[1])
+    return found
 
 
 def name_of(path: Path) -> str:
@@ -74,7 +75,7 @@ def links(path: Path) -> list[str]:
 
 def test_the_first_lessons_are_there() -> None:
     assert [path.stem for path in LESSONS][:2] == ["00_start_here", "01_why_extract_features"]
-    assert set(SOLUTIONS) == {path.stem for path in LESSONS}
+    assert {path.stem for path in SOLUTIONS.iterdir()} == {path.stem for path in LESSONS}
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name_of)
@@ -117,6 +118,26 @@ def test_start_here_links_every_section_of_lesson_01() -> None:
     start, first = LESSONS[:2]
     wanted = {f"{first.name}#{section}" for section in SECTIONS if section != "Take-aways"}
     assert wanted <= set(links(start))
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_every_question_and_exercise_of_the_lesson_is_used(path: Path) -> None:
+    """An exercise is there word for word as it is in an assignment."""
+    notebook = nbformat.read(path, as_version=4)
+    lesson = int(path.stem[:2])
+    used = exercise_cells(notebook)
+    assert sorted(exercise.id for exercise in used.values()) == list_exercises(lesson)
+    for i, exercise in used.items():
+        assert notebook.cells[i].source.startswith(exercise.starter.rstrip()), exercise.id
+        assert notebook.cells[i].source.endswith(f'check("{exercise.id}", {exercise.entry});')
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    if list_questions(lesson):
+        assert f"quiz(lesson={lesson})" in code
+    if load_cards(lesson):
+        assert f"flashcards(lesson={lesson})" in code
+    for exercise in used.values():
+        assert f'hint("{exercise.id}")' in code
+        assert f'solution("{exercise.id}", insist=True)' in code
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name_of)
@@ -168,14 +189,8 @@ def test_lesson_runs_offline(path: Path, offline, tmp_path: Path, record_propert
     first = execute(as_it_is, offline, tmp_path / path.name)
     record_property("seconds", round(time.monotonic() - start, 1))
 
-    solved = nbformat.read(path, as_version=4)
-    expected = {}
-    for wrong, right, message in SOLUTIONS[path.stem]:
-        (place,) = [i for i, cell in enumerate(solved.cells) if wrong in cell.source]
-        solved.cells[place].source = solved.cells[place].source.replace(wrong, right)
-        expected[place] = message
-    second = execute(solved, offline, tmp_path / f"solved_{path.name}")
-
+    notebook, expected = solved(path)
+    second = execute(notebook, offline, tmp_path / f"solved_{path.name}")
     for i, (one, other) in enumerate(zip(first, second, strict=True)):
         if i in expected:
             assert expected[i] not in one, as_it_is.cells[i].source

@@ -161,7 +161,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
             Check(
                 pair is None or not _near(pair[0], accuracy),
                 0,
-                "accuracy-for-precision",
+                "precision-is-accuracy",
                 f"Your precision, `{(pair or [0])[0]:.3g}`, is the accuracy: the share of all rows that are "
                 "right. Precision looks only at the rows that were *called* positive.",
             ),
@@ -263,7 +263,7 @@ A class may never be predicted, or never be there. Then one of the numbers is un
     reference=precision_and_recall,
     mutants={
         "swaps-precision-and-recall": swaps_them,
-        "accuracy-for-precision": accuracy_for_precision,
+        "precision-is-accuracy": accuracy_for_precision,
         "undefined-is-nan": undefined_is_nan,
         "positive-is-fixed": positive_is_fixed,
         "averages-classes": averages_classes,

@@ -232,7 +232,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
             Check(
                 tuned and 0 < deep < head and abs(head - head_lr) < 1e-9,
                 1,
-                "same-rate",
+                "one-rate-for-all",
                 f"`layer4` learns at {deep:g} and the head at {head:g}. Expected the head at `head_lr` "
                 "and `layer4` at a smaller rate: its weights are good already and need small steps. "
                 "Give the optimizer two parameter groups.",
@@ -270,7 +270,7 @@ a smaller rate.
         "everything-unfrozen": everything_unfrozen,
         "optimizer-before-unfreezing": optimizer_before_unfreezing,
         "shallow-stage": shallow_stage,
-        "same-rate": same_rate,
+        "one-rate-for-all": same_rate,
         "head-frozen": head_frozen,
         "attribute-on-module": attribute_on_module,
     },
