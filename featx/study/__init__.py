@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx.study.practice import hint as hint
     from featx.study.practice import progress as progress
     from featx.study.practice import quiz as quiz
+    from featx.study.practice import rate_card as rate_card
     from featx.study.practice import review as review
     from featx.study.practice import solution as solution
 
@@ -31,6 +32,7 @@ _HOME = {
     "list_questions": "bank",
     "progress": "practice",
     "quiz": "practice",
+    "rate_card": "practice",
     "review": "practice",
     "solution": "practice",
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Any
 
 from featx.errors import FeatxError
 from featx.study.bank import FOLDER, examine_lesson, line_of
-from featx.study.exercises import SETUP, STUB, Exercise, read_exercise
+from featx.study.exercises import SETUP, STUB, Exercise, list_exercises, read_exercise
 from featx.study.folders import own_folders
 from featx.study.proofs import prove
 from featx.study.verdicts import Verdict
@@ -67,7 +67,8 @@ def check_path(path: Path, say: Callable[[str], object]) -> int:
 def _check_bank(path: Path) -> tuple[list[tuple[int, str]], str]:
     lesson, found = examine_lesson(path)
     if lesson is None:
-        return [(f.line, f"{f.place.removeprefix(', ')}: {f.message}") for f in found], ""
+        places = [f"{f.place.removeprefix(', ')}: " if f.place else "" for f in found]
+        return [(f.line, f"{p}{f.message}") for f, p in zip(found, places, strict=True)], ""
     faults = []
     ids = [question.id for question in lesson.questions]
     taken = [*ids, *_ids_elsewhere(path)]
@@ -77,16 +78,29 @@ def _check_bank(path: Path) -> tuple[list[tuple[int, str]], str]:
         if problem:
             faults.append((line, f"{question.id}: {problem}"))
         if taken.count(question.id) > 1:
-            faults.append((line, f"{question.id}: expected an id that no other question has."))
-    right = f"{len(ids)} questions and {len(lesson.cards)} cards, every proof holds."
+            faults.append(
+                (
+                    line,
+                    f"{question.id}: expected an id that no other question, card or exercise has.",
+                )
+            )
+    if not ids and not lesson.cards:
+        faults.append((1, "expected questions or cards, got neither."))
+    right = f"{_count(ids, 'question')} and {_count(lesson.cards, 'card')}, every proof holds."
     return faults, right
 
 
+def _count(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
+
+
 def _ids_elsewhere(path: Path) -> list[str]:
-    """Return the ids in all other files of the bank."""
+    """Return the ids in all other files of the bank, and of the exercises: progress knows only ids."""
     files = [file for folder in (FOLDER, *own_folders()) for file in folder.glob("*.yaml")]
     lessons = [examine_lesson(file)[0] for file in files if file.resolve() != path.resolve()]
-    return [question.id for lesson in lessons if lesson for question in lesson.questions]
+    questions = [question.id for lesson in lessons if lesson for question in lesson.questions]
+    cards = [card.key for lesson in lessons if lesson for card in lesson.cards]
+    return [*questions, *cards, *list_exercises()]
 
 
 def _check_module(path: Path) -> tuple[list[tuple[int, str]], str]:

@@ -10,20 +10,61 @@ from datetime import UTC, datetime
 
 from fsrs import Card, Rating, Scheduler
 
+from featx.study.bank import list_questions, load_cards
 from featx.study.bank.questions import UNREADABLE
-from featx.study.record import Answer, settled
+from featx.study.record import Answer, Progress
 
-__all__ = ["due_items", "next_due", "schedule"]
+__all__ = ["counted", "due_items", "next_due", "schedule", "tries"]
 
 # No fuzzing: the same answers give the same days.
 _SCHEDULER = Scheduler(enable_fuzzing=False)
+
+
+def counted(progress: Progress) -> list[Answer]:
+    """Return the answers that count, of the questions and cards that are in the bank today.
+
+    Those to exercises are among them; see `Progress.counting` for what counts.
+
+    Parameters
+    ----------
+    progress
+        The record.
+
+    Returns
+    -------
+    list of Answer
+        In their order.
+    """
+    known = {*list_questions(), *(card.key for card in load_cards())}
+    return [a for a in progress.counting() if a.place == "check" or a.item in known]
+
+
+def tries(answers: Iterable[Answer]) -> list[Answer]:
+    """Leave out what was no try: an empty answer, and a slip of the pen that could not be read.
+
+    Parameters
+    ----------
+    answers
+        Some answers.
+
+    Returns
+    -------
+    list of Answer
+        In the same order.
+    """
+    return [
+        answer
+        for answer in answers
+        if answer.status != "not_attempted" and answer.misconception != UNREADABLE
+    ]
 
 
 def schedule(answers: Iterable[Answer]) -> dict[str, datetime]:
     """Compute when each item of the deck is due.
 
     A question joins the deck when it is missed (also in an exam), a flash card when it is first rated.
-    Exercises are no part of it: they are done again in their lesson.
+    Exercises are no part of it: they are done again in their lesson. A right answer before the item is
+    due changes nothing: a moment after the answer was shown it says little.
 
     Parameters
     ----------
@@ -42,15 +83,15 @@ def schedule(answers: Iterable[Answer]) -> dict[str, datetime]:
     '2026-01-01T10:01:00+00:00'
     """
     deck: dict[str, Card] = {}
-    for answer in settled(answers):
-        if answer.place == "check" or answer.status == "not_attempted":
+    for answer in tries(answers):
+        if answer.place == "check":
             continue
-        if answer.misconception == UNREADABLE:
-            continue  # a slip of the pen
         if answer.item not in deck:
             if answer.score == 1 and answer.place != "card":
                 continue
             deck[answer.item] = Card(card_id=len(deck) + 1, due=answer.at.astimezone(UTC))
+        elif answer.score == 1 and answer.at < deck[answer.item].due:
+            continue
         deck[answer.item], _ = _SCHEDULER.review_card(
             deck[answer.item], _rating(answer), review_datetime=answer.at.astimezone(UTC)
         )
@@ -90,5 +131,16 @@ def due_items(answers: Iterable[Answer], now: datetime | None = None) -> list[st
 
 
 def next_due(answers: Iterable[Answer]) -> datetime | None:
-    """Return when the next item is due, or None when the deck is empty."""
+    """Return when the next item is due.
+
+    Parameters
+    ----------
+    answers
+        In the order in which they were given.
+
+    Returns
+    -------
+    datetime.datetime or None
+        In UTC; None when the deck is empty.
+    """
     return min(schedule(answers).values(), default=None)

@@ -14,7 +14,7 @@ from featx.study.bank.questions import Question
 from featx.study.record import Answer, DrawnExam, Progress
 from featx.tables import Sheet, Shown, Table
 
-__all__ = ["ExamReport", "begin_exam", "draw", "exam_place", "given_answers", "report_exam"]
+__all__ = ["ExamReport", "begin_exam", "draw", "given_answers", "report_exam"]
 
 #: How many questions of each difficulty an exam has.
 QUOTAS = {"easy": 3, "medium": 4, "hard": 3}
@@ -73,32 +73,34 @@ def draw(seed: int, questions: Sequence[Question], asked_before: Iterable[str] =
     return drawn
 
 
-def exam_place(exam: DrawnExam) -> str:
-    """Return the `place` of the answers of an exam."""
-    return f"exam:{exam.uid}"
-
-
 def begin_exam(progress: Progress, seed: int | None = None) -> DrawnExam:
-    """Go on with the exam that was begun and not handed in, or draw a new one.
+    """Go on with the exam that was begun, or draw a new one.
 
     Parameters
     ----------
     progress
         Where it is kept.
     seed
-        Of the draw. None goes on with any exam that is not handed in, or draws a seed.
+        Of the draw. An exam of this seed is drawn once, and is the same ever after, also when it was
+        handed in. None goes on with any exam that is not handed in, or draws a seed.
 
     Returns
     -------
     DrawnExam
         The exam.
+
+    Raises
+    ------
+    FeatxError
+        When the seed is no whole number of 64 bits, or the bank has too few questions.
     """
+    if seed is not None and not (isinstance(seed, int) and -(2**63) <= seed < 2**63):
+        raise FeatxError(f"Expected a whole number of at most 18 digits as the seed, got {seed!r}.")
     exams, done = progress.exams(), progress.handed_in()
     known = set(list_questions())
     for exam in reversed(exams):
-        if exam.uid in done or (seed is not None and exam.seed != seed):
-            continue
-        if set(exam.questions) <= known:
+        wanted = exam.uid not in done if seed is None else exam.seed == seed
+        if wanted and set(exam.questions) <= known:
             return exam
     seed = random.SystemRandom().randrange(10_000) if seed is None else seed
     asked = [question for exam in exams for question in exam.questions]
@@ -109,8 +111,27 @@ def begin_exam(progress: Progress, seed: int | None = None) -> DrawnExam:
 
 
 def given_answers(progress: Progress, exam: DrawnExam) -> dict[str, Answer]:
-    """Return the last answer to each question of an exam."""
-    return {answer.item: answer for answer in progress.answers(place=exam_place(exam))}
+    """Return the answers of an exam: the last ones that were given before it was handed in.
+
+    Parameters
+    ----------
+    progress
+        Where they are kept.
+    exam
+        The exam.
+
+    Returns
+    -------
+    dict
+        Question id -> answer; missing where there is none.
+    """
+    end = progress.handed_in().get(exam.uid)
+    last = {
+        answer.item: answer
+        for answer in progress.answers(place=exam.place)
+        if end is None or answer.at <= end
+    }
+    return {item: answer for item, answer in last.items() if answer.status != "not_attempted"}
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from featx.errors import FeatxError, close_matches
-from featx.study.bank import Card, Question, list_questions, load_cards, load_question
-from featx.study.deck import due_items
-from featx.study.exams import ExamReport, begin_exam, exam_place, given_answers, report_exam
+from featx.study.bank import (
+    Card,
+    Question,
+    list_questions,
+    load_cards,
+    load_question,
+    questions_of,
+)
+from featx.study.bank.questions import UNREADABLE
+from featx.study.deck import counted, due_items, tries
+from featx.study.exams import ExamReport, begin_exam, given_answers, report_exam
 from featx.study.exercises import Exercise, list_exercises, load_exercise
 from featx.study.record import Answer, DrawnExam, Progress, open_progress
 from featx.study.showing import (
@@ -20,7 +29,7 @@ from featx.study.showing import (
     to_html,
 )
 from featx.study.summary import Summary, summarise, what_is_due
-from featx.study.verdicts import Verdict
+from featx.study.verdicts import Verdict, card_verdict
 
 __all__ = [
     "check",
@@ -29,6 +38,7 @@ __all__ = [
     "hint",
     "progress",
     "quiz",
+    "rate_card",
     "review",
     "solution",
 ]
@@ -36,8 +46,8 @@ __all__ = [
 # How many hints of each id were shown in this session.
 _hints_shown: dict[str, int] = {}
 
-# Said once in a session: what is due, and each notice about the file.
-_told: set[str] = set()
+# The files of which was said in this session what is due.
+_greeted: set[Path] = set()
 
 
 def check(
@@ -87,7 +97,7 @@ def check(
             f'Write check("{exercise_id}", {exercise.entry}), without calling it.'
         )
     verdict = show_verdict(exercise.judge(exercise.observe(namespace, seed), seed))
-    _keep(Answer.of(exercise_id, verdict, "check"))
+    _tell(_keep(Answer.of(exercise_id, verdict, "check")).news())
     return verdict
 
 
@@ -136,16 +146,18 @@ def quiz(
             raise FeatxError(
                 'Expected one question with an answer: quiz("freeze-order", answer="b").'
             )
-        questions = list_questions(lesson)
-        if not questions:
-            raise FeatxError(f"Expected a lesson with questions, but lesson {lesson} has none.")
-        for each in questions:
+        for each in questions_of(lesson):
             _ask(load_question(each))
         return None
+    if isinstance(question_id, int):
+        raise FeatxError(
+            f"Expected the id of a question, got {question_id}. A lesson is asked with "
+            f"quiz(lesson={question_id})."
+        )
     question = load_question(str(question_id))
     if answer is not None:
         verdict = show_verdict(question.mark(answer))
-        _keep(Answer.of(question.id, verdict, "quiz", answer))
+        _keep(Answer.of(question.id, verdict, "quiz", question.read(answer)))
         return verdict
     _ask(question)
     return None
@@ -203,8 +215,8 @@ def solution(item_id: str, *, insist: bool = False) -> None:
         ...
     """
     item = _load(item_id)
-    tries = [a for a in open_progress().answers(item_id) if a.status != "not_attempted"]
-    if not tries and not insist:
+    tried = tries(each for each in open_progress().counting() if each.item == item_id)
+    if not tried and not insist:
         call = "check" if isinstance(item, Exercise) else "quiz"
         show(
             f'Try it first: one learns most from a try, a wrong one too. `hint("{item_id}")` helps, and '
@@ -264,25 +276,32 @@ def review(limit: int = 10) -> None:
     limit
         How many at most.
 
+    Raises
+    ------
+    FeatxError
+        When the limit is below 1.
+
     Examples
     --------
-    >>> review(limit=0)
+    >>> review()
     Nothing is due now. What you miss comes back here, when it is due.
     """
-    due = due_items(open_progress().answers())
+    if not isinstance(limit, int) or limit < 1:
+        raise FeatxError(f"Expected a limit of at least 1, got {limit!r}.")
+    due = due_items(counted(open_progress()))
     cards = {card.key: card for card in load_cards()}
-    known = [item for item in due if item in cards or item in list_questions()]
-    for item in known[:limit]:
+    for item in due[:limit]:
         if item not in cards:
             _ask(load_question(item), fresh=True)
         elif can_show_widgets():
             _show_card(cards[item])
         else:
-            print_text(f"{cards[item].front}\n   -> {cards[item].back}\n")
-    if not known[:limit]:
+            print_text(f"{cards[item].front}\n   -> {cards[item].back}")
+            print_text(f'   Did you know it? rate_card("{item}", known=True) or known=False.\n')
+    if not due:
         show("Nothing is due now. What you miss comes back here, when it is due.")
-    elif len(known) > limit:
-        show(f"{len(known) - limit} more are due: call `review()` again.")
+    elif len(due) > limit:
+        show(f"{len(due) - limit} more are due: call `review()` again.")
 
 
 def exam(
@@ -297,6 +316,7 @@ def exam(
     ----------
     seed
         Decides the draw: the same seed and the same past give the same ten. By default one is drawn.
+        An exam that was handed in shows its report again.
     answers
         Question id -> answer: hand in at once and show no widgets.
 
@@ -308,10 +328,14 @@ def exam(
     Raises
     ------
     FeatxError
-        When `answers` names a question that is not in the exam.
+        When `answers` names a question that is not in the exam, an answer cannot be read, or the seed is
+        no whole number.
     """
     record = open_progress()
     drawn = begin_exam(record, seed)
+    if drawn.uid in record.handed_in():
+        print_text(f"Exam {drawn.seed} was handed in; this is its report. `exam()` begins another.")
+        return report_exam(record, drawn)
     questions = [load_question(each) for each in drawn.questions]
     if answers is not None:
         for unknown in set(answers) - set(drawn.questions):
@@ -319,10 +343,16 @@ def exam(
                 f"Expected answers to the questions of exam {drawn.seed}, got {unknown!r}. "
                 f"{close_matches(str(unknown), drawn.questions)}"
             )
-        for question in questions:
-            if question.id in answers:
-                _keep_exam_answer(record, drawn, question, answers[question.id])
-        return _hand_in(record, drawn)
+        given = {question: answers[question.id] for question in questions if question.id in answers}
+        for question, answer in given.items():
+            verdict = question.mark(answer)
+            if verdict.misconception == UNREADABLE:
+                raise FeatxError(f"{question.id}: {verdict.message} Nothing was handed in.")
+        for question, answer in given.items():
+            _keep_exam_answer(record, drawn, question, answer)
+        report = _hand_in(record, drawn)
+        _tell(record.news())
+        return report
     title = f"Exam {drawn.seed}: ten questions, no hints. Your answers are kept as you give them."
     given = {item: str(a.answer) for item, a in given_answers(record, drawn).items()}
     if not can_show_widgets():
@@ -341,6 +371,7 @@ def exam(
             questions,
             given,
             keep=lambda question, answer: _keep_exam_answer(record, drawn, question, answer),
+            news=record.news,
             hand_in=lambda: _hand_in(record, drawn)._repr_html_(),
         )
     )
@@ -360,29 +391,27 @@ def progress() -> Summary:
 
 def _hand_in(record: Progress, drawn: DrawnExam) -> ExamReport:
     record.hand_in(drawn)
-    _tell(record)
     return report_exam(record, drawn)
 
 
 def _keep_exam_answer(
     record: Progress, drawn: DrawnExam, question: Question, answer: object
 ) -> None:
-    record.record(Answer.of(question.id, question.mark(answer), exam_place(drawn), answer))
+    verdict = question.mark(answer)
+    record.record(Answer.of(question.id, verdict, drawn.place, question.read(answer)))
 
 
-def _keep(answer: Answer) -> None:
+def _keep(answer: Answer) -> Progress:
     """Keep an answer; where nothing was answered there is nothing to keep."""
     record = open_progress()
     if answer.status != "not_attempted":
         record.record(answer)
-    _tell(record)
+    return record
 
 
-def _tell(record: Progress, *more: str) -> None:
-    for sentence in (*record.notices, *more):
-        if sentence and sentence not in _told:
-            _told.add(sentence)
-            show(sentence)
+def _tell(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        show(sentence)
 
 
 def _load(item_id: str) -> Question | Exercise:
@@ -399,9 +428,10 @@ def _load(item_id: str) -> Question | Exercise:
 
 def _ask(question: Question, fresh: bool = False) -> None:
     record = open_progress()
-    if not _told:
-        _told.add("")  # once in a session
-        _tell(record, what_is_due(record))
+    if record.path not in _greeted:
+        _greeted.add(record.path)
+        _tell([due] if (due := what_is_due(record)) else [])
+    _tell(record.news())
     if not can_show_widgets():
         call = f'Answer with quiz("{question.id}", answer="…").'
         print_text(f"{as_text(question)}\n{question.how}\n{call}\n")
@@ -412,11 +442,12 @@ def _ask(question: Question, fresh: bool = False) -> None:
 
     def mark(answer: str) -> Verdict:
         verdict = question.mark(answer)
-        _keep(Answer.of(question.id, verdict, "quiz", answer))
+        _keep(Answer.of(question.id, verdict, "quiz", question.read(answer)))
         return verdict
 
     earlier = [] if fresh else record.answers(question.id, "quiz")
-    display(question_box(question, mark, earlier[-1].answer if earlier else None))
+    given = earlier[-1].answer if earlier else None
+    display(question_box(question, mark, given, record.news))
 
 
 def _show_card(card: Card) -> None:
@@ -424,18 +455,55 @@ def _show_card(card: Card) -> None:
 
     from featx.study.widgets import card_box
 
-    display(card_box(card, lambda known: rate_card(card, known)))
+    def rate(known: bool) -> str:
+        return " ".join([_rate(card.key, known), *open_progress().news()])
+
+    display(card_box(card, rate))
 
 
-def rate_card(card: Card, known: bool) -> str:
+def rate_card(card_key: str, *, known: bool) -> None:
+    """Say whether you knew a flash card; it comes back accordingly.
+
+    Parameters
+    ----------
+    card_key
+        As `review` prints it.
+    known
+        Whether you knew the answer.
+
+    Raises
+    ------
+    FeatxError
+        When there is no such card.
+    """
+    keys = [card.key for card in load_cards()]
+    if card_key not in keys:
+        raise FeatxError(
+            f"Expected the key of a flash card, got {card_key!r}. {close_matches(str(card_key), keys)}"
+        )
+    show(_rate(card_key, known))
+    _tell(open_progress().news())
+
+
+def _rate(card_key: str, known: bool) -> str:
     """Keep whether a flash card was known; return a sentence about when it comes back."""
-    verdict = Verdict("correct", 1.0, "") if known else Verdict("wrong", 0.0, "")
-    _keep(Answer.of(card.key, verdict, "card"))
+    _keep(Answer.of(card_key, card_verdict(known), "card"))
     return "Good: it comes back later." if known else "It comes back soon: `review()`."
 
 
 def as_text(question: Question) -> str:
-    """Lay a question out as plain text: prompt, code, options."""
+    """Lay a question out as plain text.
+
+    Parameters
+    ----------
+    question
+        The question.
+
+    Returns
+    -------
+    str
+        Prompt, code and options.
+    """
     code = [f"    {line}" for line in question.numbered_code.splitlines()]
     options = [
         f"  {text}" if key.isdigit() else f"  {key}) {text}" for key, text in question.shown.items()

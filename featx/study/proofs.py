@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import traceback
@@ -36,8 +37,13 @@ def prove(question: Question) -> str | None:
     """
     if question.proof is None:
         return None
+    try:
+        asserts = _asserts(question.proof)
+    except SyntaxError as error:
+        return _sentence(question.proof, error)
     for label in question.labels:
-        if "assert " not in _after(question, label):
+        first, last = _lines_of(question, label)
+        if not any(first < line <= last for line in asserts):
             return f"Expected an assert after '# {label}:' in the proof, but there is none."
     namespace: dict[str, Any] = {"__name__": "proof"}
     printed = io.StringIO()
@@ -54,12 +60,24 @@ def prove(question: Question) -> str | None:
     return None
 
 
-def _after(question: Question, label: str) -> str:
-    """Return the part of the proof from one label to the next."""
-    proof = str(question.proof)
-    start = proof.index(f"# {label}:") + 1
-    nexts = [proof.find(f"# {other}:", start) for other in question.labels]
-    return proof[start : min((n for n in nexts if n > 0), default=len(proof))]
+def _asserts(proof: str) -> list[int]:
+    """Return the lines of the asserts that can fail: ``assert True`` proves nothing."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(proof))
+        if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Constant)
+    ]
+
+
+def _lines_of(question: Question, label: str) -> tuple[int, int]:
+    """Return the line of a label in the proof, and the last line before the next label."""
+    lines = str(question.proof).splitlines()
+
+    def place(name: str) -> int:
+        return next(n for n, line in enumerate(lines, 1) if f"# {name}:" in line)
+
+    first = place(label)
+    return first, min((p - 1 for p in map(place, question.labels) if p > first), default=len(lines))
 
 
 def _differs(question: Question, computed: object) -> str | None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, TypeVar
 
 from filelock import FileLock
 from platformdirs import user_data_path
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from featx.errors import FeatxError
 from featx.study.verdicts import Status, Verdict
@@ -29,9 +30,11 @@ __all__ = [
     "Progress",
     "open_progress",
     "read_export",
-    "settled",
     "write_export",
 ]
+
+# How the place of an exam's answer begins.
+_EXAM = "exam:"
 
 #: Environment variable: another folder for the progress.
 FOLDER_VARIABLE = "FEATX_DATA_DIR"
@@ -58,11 +61,26 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _in_utc(at: datetime) -> datetime:
+    if not 2000 <= at.year <= 2200:
+        raise ValueError(f"expected a time of these centuries, got {at}")
+    return at.astimezone(UTC)
+
+
+def _storable(text: str) -> str:
+    """Replace what no file can hold, such as half a character from a terminal of another encoding."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+_Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+_Text = Annotated[str, AfterValidator(_storable)]
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    uid: str = Field(default_factory=lambda: uuid.uuid4().hex, min_length=1)
-    at: AwareDatetime = Field(default_factory=_now)
+    uid: _Text = Field(default_factory=lambda: uuid.uuid4().hex, min_length=1)
+    at: _Moment = Field(default_factory=_now)
 
 
 class Answer(_Row):
@@ -82,12 +100,12 @@ class Answer(_Row):
         As in `featx.study.verdicts.Verdict`.
     """
 
-    item: str = Field(min_length=1)
-    place: str = "quiz"
-    answer: str | None = None
+    item: _Text = Field(min_length=1)
+    place: _Text = "quiz"
+    answer: _Text | None = None
     status: Status
     score: float = Field(ge=0, le=1)
-    misconception: str | None = None
+    misconception: _Text | None = None
 
     @classmethod
     def of(cls, item: str, verdict: Verdict, place: str, answer: object = None) -> Answer:
@@ -102,49 +120,58 @@ class Answer(_Row):
         )
 
 
-def settled(answers: Iterable[Answer]) -> list[Answer]:
-    """Leave out what was changed before an exam was handed in: only the last answer was meant.
-
-    In an exam each change is kept at once, so that nothing is lost; a change of mind is no mistake.
-
-    Parameters
-    ----------
-    answers
-        In the order in which they were given.
-
-    Returns
-    -------
-    list of Answer
-        In the same order.
-
-    Examples
-    --------
-    >>> exam = {"item": "freeze-order", "place": "exam:1"}
-    >>> changed = [Answer(status="wrong", score=0, **exam), Answer(status="correct", score=1, **exam)]
-    >>> [answer.status for answer in settled(changed)]
-    ['correct']
-    """
-    answers = list(answers)
-    last = {(answer.item, answer.place): answer.uid for answer in answers}
-    return [
-        answer
-        for answer in answers
-        if not answer.place.startswith("exam:") or last[answer.item, answer.place] == answer.uid
-    ]
-
-
 class DrawnExam(_Row):
-    """The questions that were drawn for one exam."""
+    """The questions that were drawn for one exam.
 
-    seed: int
-    questions: tuple[str, ...] = Field(min_length=1)
+    Attributes
+    ----------
+    uid, at
+        Its own name, and when it was begun (with a time zone).
+    seed : int
+        Of the draw; SQLite holds whole numbers of 64 bits.
+    questions : tuple of str
+        Their ids, in order.
+    """
+
+    seed: int = Field(ge=-(2**63), lt=2**63)
+    questions: tuple[_Text, ...] = Field(min_length=1)
+
+    @property
+    def place(self) -> str:
+        """The `place` of its answers."""
+        return f"{_EXAM}{self.uid}"
 
 
 class _HandedIn(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    exam: str
-    at: AwareDatetime
+    exam: _Text
+    at: _Moment
+
+
+# In an export a row has its own name and time: without them a second import would double it.
+class _ExportedAnswer(Answer):
+    uid: _Text = Field(min_length=1)
+    at: _Moment = Field()
+
+
+class _ExportedExam(DrawnExam):
+    uid: _Text = Field(min_length=1)
+    at: _Moment = Field()
+
+
+class _NewerFile(FeatxError):
+    """The file belongs to a newer featx."""
+
+
+#: Table -> what a row of it must be.
+_FORMS: dict[str, type[BaseModel]] = {
+    "answers": Answer,
+    "exams": DrawnExam,
+    "handed_in": _HandedIn,
+}
+
+_Form = TypeVar("_Form", bound=BaseModel)
 
 
 class _Export(BaseModel):
@@ -152,9 +179,9 @@ class _Export(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    featx_progress: Literal[1, 2]
-    answers: list[Answer]
-    exams: list[DrawnExam] = []
+    featx_progress: int
+    answers: list[_ExportedAnswer]
+    exams: list[_ExportedExam] = []
     handed_in: list[_HandedIn] = []
 
 
@@ -179,9 +206,24 @@ class Progress:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.notices: list[str] = []
+        self._lasting: list[str] = []
+        # What is wrong now; gone as soon as it works again.
+        self._trouble = ""
+        self._told: list[str] = []
         # What could not be written yet: tried again before the next row is written.
-        self._waiting: list[tuple[str, tuple[Any, ...]]] = []
+        self._waiting: list[tuple[str, dict[str, Any]]] = []
+
+    @property
+    def notices(self) -> list[str]:
+        """What the learner should know of the file, in sentences."""
+        return [*self._lasting, *([self._trouble] if self._trouble else [])]
+
+    def news(self) -> list[str]:
+        """Return the notices that were not told yet; what is over and comes again is told again."""
+        now = self.notices
+        fresh = [notice for notice in now if notice not in self._told]
+        self._told = now
+        return fresh
 
     @property
     def unsaved(self) -> int:
@@ -193,47 +235,105 @@ class Progress:
 
         When the file cannot be written (full disk, read-only folder, …) the answer stays in memory, a
         sentence about it joins `notices`, and it is written together with the next one that can be.
+
+        Parameters
+        ----------
+        answer
+            The answer.
         """
-        row = answer.model_dump(mode="json")
-        self._add("answers", row)
+        self._add("answers", answer)
 
     def record_exam(self, exam: DrawnExam) -> None:
-        """Keep the questions that were drawn for an exam."""
-        row = exam.model_dump(mode="json")
-        self._add("exams", row | {"questions": json.dumps(row["questions"])})
+        """Keep the questions that were drawn for an exam; see `record`.
+
+        Parameters
+        ----------
+        exam
+            The exam.
+        """
+        self._add("exams", exam)
 
     def hand_in(self, exam: DrawnExam) -> None:
-        """Keep that an exam was handed in."""
-        self._add("handed_in", {"exam": exam.uid, "at": _now().isoformat()})
+        """Keep that an exam was handed in; see `record`.
+
+        Parameters
+        ----------
+        exam
+            The exam.
+        """
+        self._add("handed_in", _HandedIn(exam=exam.uid, at=_now()))
 
     def answers(self, item: str | None = None, place: str | None = None) -> list[Answer]:
-        """Return the answers in the order in which they were given, of one item or place or all."""
-        found = [Answer(**row) for row in self._rows("answers")]
+        """Return the answers in the order in which they were given.
+
+        Parameters
+        ----------
+        item, place
+            Only those; by default all.
+
+        Returns
+        -------
+        list of Answer
+            In their order.
+        """
+        found = self._read("answers", Answer, item)
+        found = [answer for answer in found if place is None or answer.place == place]
+        return sorted(found, key=lambda answer: answer.at)
+
+    def counting(self) -> list[Answer]:
+        """Return the answers that say what is known, in their order.
+
+        Those of an exam count when it is handed in, and of each question only the last one that was given
+        before: in an exam each change is kept at once, and a change of mind is no mistake.
+
+        Returns
+        -------
+        list of Answer
+            In their order.
+        """
+        handed_in = {f"{_EXAM}{uid}": at for uid, at in self.handed_in().items()}
+        answers = [
+            answer
+            for answer in self.answers()
+            if not answer.place.startswith(_EXAM)
+            or (answer.place in handed_in and answer.at <= handed_in[answer.place])
+        ]
+        last = {(answer.item, answer.place): answer.uid for answer in answers}
         return [
             answer
-            for answer in sorted(found, key=lambda answer: answer.at)
-            if (item is None or answer.item == item) and (place is None or answer.place == place)
+            for answer in answers
+            if not answer.place.startswith(_EXAM) or last[answer.item, answer.place] == answer.uid
         ]
 
     def exams(self) -> list[DrawnExam]:
         """Return the exams in the order in which they were begun."""
-        rows = self._rows("exams")
-        found = [DrawnExam(**_read(row)) for row in rows]
-        return sorted(found, key=lambda exam: exam.at)
+        return sorted(self._read("exams", DrawnExam), key=lambda exam: exam.at)
 
-    def handed_in(self) -> set[str]:
-        """Return the uids of the exams that were handed in."""
-        return {row["exam"] for row in self._rows("handed_in")}
+    def handed_in(self) -> dict[str, datetime]:
+        """Return the uid of each exam that was handed in, and when."""
+        return {each.exam: each.at for each in self._read("handed_in", _HandedIn)}
 
     def export(self) -> dict[str, Any]:
-        """Return everything as plain data for JSON; `take_in` reads it."""
-        with self._open():  # what cannot be read must not look like an empty record
-            pass
+        """Return everything as plain data for JSON; `take_in` reads it.
+
+        Returns
+        -------
+        dict
+            Plain data.
+
+        Raises
+        ------
+        FeatxError
+            When nothing can be read: that must not look like an empty record.
+        """
+        self._rows("answers", must=True)
         return {
             "featx_progress": len(_MIGRATIONS),
             "answers": [answer.model_dump(mode="json") for answer in self.answers()],
             "exams": [exam.model_dump(mode="json") for exam in self.exams()],
-            "handed_in": self._rows("handed_in"),
+            "handed_in": [
+                {"exam": uid, "at": at.isoformat()} for uid, at in self.handed_in().items()
+            ],
         }
 
     def take_in(self, exported: object) -> int:
@@ -254,85 +354,123 @@ class Progress:
         FeatxError
             When it is no such export: nothing was changed.
         """
+        if not isinstance(exported, dict) or "featx_progress" not in exported:
+            raise FeatxError(
+                "Expected a file that `featx progress --export` wrote, got another one. Nothing was changed."
+            )
+        if exported["featx_progress"] not in range(1, len(_MIGRATIONS) + 1):
+            raise FeatxError(
+                f"Expected an export of this or an older featx, got version {exported['featx_progress']!r}. "
+                "Update featx (pip install -U featx). Nothing was changed."
+            )
         try:
             data = _Export.model_validate(exported)
         except ValidationError as error:
             fault = error.errors()[0]
-            where = ".".join(str(part) for part in fault["loc"]) or "the file"
+            where = ".".join(str(part) for part in fault["loc"])
             raise FeatxError(
                 f"Expected a file that `featx progress --export` wrote, but at {where}: {fault['msg']}. "
                 "Nothing was changed."
             ) from error
         before = len(self.answers())
-        rows: list[tuple[str, dict[str, Any]]] = []
-        rows += [("answers", answer.model_dump(mode="json")) for answer in data.answers]
-        for exam in data.exams:
-            row = exam.model_dump(mode="json")
-            rows.append(("exams", row | {"questions": json.dumps(row["questions"])}))
-        rows += [("handed_in", each.model_dump(mode="json")) for each in data.handed_in]
         with self._open() as connection, connection:
-            for table, row in rows:
-                connection.execute(*_insert(table, row))
+            for table, rows in zip(_FORMS, (data.answers, data.exams, data.handed_in), strict=True):
+                for row in rows:
+                    connection.execute(*_insert(table, _written(row)))
         return len(self.answers()) - before
 
     def reset(self) -> Path | None:
-        """Begin anew; the old file is kept beside the new one.
+        """Begin anew; all that was there is kept in a file beside the new one.
 
         Returns
         -------
         Path or None
-            Where the old file is now; None when there was none.
-        """
-        self._waiting.clear()
-        with self._lock():
-            return self._put_aside("before-reset") if self.path.exists() else None
+            Where it is now; None when there was nothing.
 
-    def _add(self, table: str, row: dict[str, Any]) -> None:
-        self._waiting.append(_insert(table, row))
+        Raises
+        ------
+        FeatxError
+            When it cannot be kept: nothing was changed.
+        """
+        if not self.path.exists() and not self._waiting:
+            return None
+        aside = self._aside("before-reset")
+        with self._open() as connection, connection:
+            connection.execute("BEGIN IMMEDIATE")  # nobody writes until this is done
+            self._write_waiting(connection)
+            with contextlib.closing(_new_database(aside)) as copy, copy:
+                for table in _FORMS:
+                    for row in connection.execute(f"SELECT * FROM {table}").fetchall():
+                        copy.execute(*_insert(table, dict(row)))
+            for table in _FORMS:
+                connection.execute(f"DELETE FROM {table}")
+        self._waiting.clear()
+        return aside
+
+    def _add(self, table: str, row: BaseModel) -> None:
+        self._waiting.append((table, _written(row)))
         try:
             with self._open() as connection, connection:
-                for statement, values in self._waiting:
-                    connection.execute(statement, values)
+                self._write_waiting(connection)
         except FeatxError as error:
-            self._notice(
+            self._trouble = (
                 f"{error} Your answer is kept in memory and written with the next one, as soon as that works "
                 "again; until then do not stop this session."
             )
+        except BaseException:
+            self._waiting.pop()  # a row that cannot be written must not stand in the way of the others
+            raise
         else:
             self._waiting.clear()
+            self._trouble = ""
 
-    def _rows(self, table: str) -> list[dict[str, Any]]:
+    def _write_waiting(self, connection: sqlite3.Connection) -> None:
+        for table, row in self._waiting:
+            connection.execute(*_insert(table, row))
+
+    def _read(self, table: str, form: type[_Form], item: str | None = None) -> list[_Form]:
+        """Read a table as rows of its form; what does not fit it is passed over and said."""
+        found: list[_Form] = []
+        rows = self._rows(table, item)
+        for row in rows:
+            with contextlib.suppress(ValueError, TypeError):
+                found.append(form(**_fields(row)))
+        if len(found) < len(rows):
+            self._notice(
+                f"{len(rows) - len(found)} of the {len(rows)} rows in {self.path} cannot be understood. They "
+                "stay there and do not count."
+            )
+        return found
+
+    def _rows(
+        self, table: str, item: str | None = None, must: bool = False
+    ) -> list[dict[str, Any]]:
         """Read a table; what waits to be written counts as well."""
+        query, values = f"SELECT * FROM {table}", ()
+        if item is not None:
+            query, values = f"{query} WHERE item = ?", (item,)
         try:
             with self._open() as connection:
-                rows = connection.execute(f"SELECT * FROM {table}").fetchall()
+                rows = [dict(row) for row in connection.execute(query, values)]
         except FeatxError as error:
-            self._notice(str(error))
-            rows = self._rows_as_they_are(table)
-        found = {row[0]: dict(row) for row in rows}
-        for statement, values in self._waiting:
-            if f" {table} " in statement:
-                names = statement[statement.index("(") + 1 : statement.index(")")].split(", ")
-                found.setdefault(values[0], dict(zip(names, values, strict=True)))
+            # On a full disk SQLite cannot even open its log, but the file can be read as it is.
+            known = self.path.is_file() and not isinstance(error, _NewerFile)
+            if must and not known:
+                raise
+            self._trouble = self._trouble or str(error)
+            rows = [row for each, row in _salvage(self.path) if each == table] if known else []
+            rows = [row for row in rows if item is None or row["item"] == item]
+        else:
+            self._trouble = self._trouble if self._waiting else ""
+        found = {next(iter(row.values())): row for row in rows}
+        for each, row in self._waiting:
+            if each == table and (item is None or row["item"] == item):
+                found.setdefault(next(iter(row.values())), row)
         return list(found.values())
 
-    def _rows_as_they_are(self, table: str) -> list[sqlite3.Row]:
-        """Read without writing anything: on a full disk SQLite cannot even open its log."""
-        if not self.path.is_file():
-            return []
-        address = f"{self.path.absolute().as_uri()}?immutable=1"
-        try:
-            with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
-                connection.row_factory = sqlite3.Row
-                if _version(connection) > len(_MIGRATIONS):
-                    return []
-                return connection.execute(f"SELECT * FROM {table}").fetchall()
-        except sqlite3.Error:
-            return []
-
     def _notice(self, sentence: str) -> None:
-        if sentence not in self.notices:
-            self.notices.append(sentence)
+        if sentence not in self._lasting:
+            self._lasting.append(sentence)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -359,17 +497,41 @@ class Progress:
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
                     raise
-            aside = self._put_aside("damaged")
-            rows = _salvage(aside)
+            aside, count = self._mend()
             connection = self._connect_once()
-            with connection:
-                for table, row in rows:
-                    connection.execute(*_insert(table, row))
         self._notice(
-            f"The file with your progress was damaged. It is kept as {aside}; {len(rows)} of its rows "
+            f"The file with your progress was damaged. It is kept as {aside}; {count} of its rows "
             f"could be read and are in the new {self.path.name}."
         )
         return connection
+
+    def _mend(self) -> tuple[Path, int]:
+        """Put a new file with all that can be read in the place of a damaged one, which is kept.
+
+        Until the last step the old file is where it was: whoever is stopped here begins again. What an
+        earlier try had saved is read as well.
+        """
+        new = self.path.with_name(f"{self.path.stem}.recovered{self.path.suffix}")
+        rows = [*_salvage(new), *_salvage(self.path)]
+        fresh = new.with_suffix(".part")
+        fresh.unlink(missing_ok=True)
+        with contextlib.closing(_new_database(fresh)) as connection, connection:
+            for table, row in rows:
+                connection.execute(*_insert(table, row))
+        fresh.replace(new)
+        aside = self._aside("damaged")
+        for ending in ("-wal", "-shm", ""):
+            part = Path(f"{self.path}{ending}")
+            if part.exists():
+                shutil.copy2(part, f"{aside}{ending}")
+        for ending in ("-wal", "-shm"):  # they belong to the old file and would spoil the new one
+            Path(f"{self.path}{ending}").unlink(missing_ok=True)
+        new.replace(self.path)
+        return aside, len({(table, next(iter(row.values()))) for table, row in rows})
+
+    def _aside(self, why: str) -> Path:
+        stamp = _now().strftime("%Y%m%d-%H%M%S-%f")
+        return self.path.with_name(f"{self.path.stem}.{why}-{stamp}{self.path.suffix}")
 
     def _connect_once(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=30, isolation_level="IMMEDIATE")
@@ -379,41 +541,41 @@ class Progress:
             connection.execute("PRAGMA synchronous=FULL")
             if connection.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("database disk image is malformed")
-            self._migrate(connection)
+            if _version(connection) > len(_MIGRATIONS):
+                raise _NewerFile(
+                    f"{self.path} was written by a newer featx and was not touched. Update featx (pip "
+                    "install -U featx)."
+                )
+            _migrate(connection)
+            for table in _FORMS:
+                connection.execute(f"SELECT 1 FROM {table} LIMIT 1")
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _migrate(self, connection: sqlite3.Connection) -> None:
-        if _version(connection) == len(_MIGRATIONS):
-            return
-        if _version(connection) > len(_MIGRATIONS):
-            raise FeatxError(
-                f"{self.path} was written by a newer featx. Update featx (pip install -U featx). The file "
-                "was not touched."
-            )
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            # asked again inside: another notebook may have done it just now
-            for number in range(_version(connection), len(_MIGRATIONS)):
-                for statement in _MIGRATIONS[number].split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {number + 1}")
-
     def _lock(self) -> FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self.path.with_suffix(".lock"), timeout=60)
 
-    def _put_aside(self, why: str) -> Path:
-        """Rename the file, with SQLite's own files beside it, so that a new one can begin."""
-        stamp = _now().strftime("%Y%m%d-%H%M%S-%f")
-        aside = self.path.with_name(f"{self.path.stem}.{why}-{stamp}{self.path.suffix}")
-        for ending in ("-wal", "-shm", ""):
-            part = Path(f"{self.path}{ending}")
-            if part.exists():
-                part.replace(f"{aside}{ending}")
-        return aside
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    if _version(connection) == len(_MIGRATIONS):
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        # asked again inside: another notebook may have done it just now
+        for number in range(_version(connection), len(_MIGRATIONS)):
+            for statement in _MIGRATIONS[number].split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+
+
+def _new_database(path: Path) -> sqlite3.Connection:
+    """Open a new file with empty tables; all of it is in this one file."""
+    connection = sqlite3.connect(path)
+    _migrate(connection)
+    return connection
 
 
 def _insert(table: str, row: dict[str, Any]) -> tuple[str, tuple[Any, ...]]:
@@ -426,33 +588,65 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    return any(word in str(error) for word in ("malformed", "not a database", "corrupt"))
+    return any(
+        word in str(error) for word in ("malformed", "not a database", "corrupt", "no such table")
+    )
 
 
 def _salvage(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Read what can be read of a damaged file, row by row."""
+    """Read what can be read of a file, row by row, and write nothing to it."""
     found: list[tuple[str, dict[str, Any]]] = []
-    forms = {"answers": Answer, "exams": DrawnExam, "handed_in": _HandedIn}
-    with (
-        contextlib.suppress(sqlite3.Error),
-        contextlib.closing(sqlite3.connect(path)) as connection,
-    ):
-        connection.row_factory = sqlite3.Row
-        for table, form in forms.items():
-            with contextlib.suppress(sqlite3.Error):
-                for row in connection.execute(f"SELECT * FROM {table} NOT INDEXED"):
+    if not path.is_file():
+        return found
+    # What a killed writer left in the log counts; where the log cannot be used, the file alone.
+    for mode in ("mode=ro", "immutable=1"):
+        with (
+            contextlib.suppress(sqlite3.Error),
+            contextlib.closing(
+                sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
+            ) as connection,
+        ):
+            connection.row_factory = sqlite3.Row
+            for table, form in _FORMS.items():
+                for row in _readable_rows(connection, table, path.stat().st_size):
                     with contextlib.suppress(ValueError, TypeError):
-                        form(**_read(dict(row)))
-                        found.append((table, dict(row)))
+                        form(**_fields(row))
+                        found.append((table, row))
+        if found:
+            break
     return found
 
 
-def _read(row: dict[str, Any]) -> dict[str, Any]:
-    """Turn a row of a table into the fields of its form."""
+def _readable_rows(
+    connection: sqlite3.Connection, table: str, size: int
+) -> Iterator[dict[str, Any]]:
+    """Read each row by its number: a scan would end at the first page that is damaged."""
+    last = 0
+    for order in ("DESC", "ASC"):  # from either end, as far as it goes
+        with contextlib.suppress(sqlite3.Error):
+            for (number,) in connection.execute(
+                f"SELECT rowid FROM {table} NOT INDEXED ORDER BY rowid {order}"
+            ):
+                last = max(last, number)
+                if order == "DESC":
+                    break
+    for number in range(1, min(last, size) + 1):  # a row has more than one byte
+        with contextlib.suppress(sqlite3.Error):
+            for row in connection.execute(f"SELECT * FROM {table} WHERE rowid = ?", (number,)):
+                yield dict(row)
+
+
+def _written(row: BaseModel) -> dict[str, Any]:
+    """Turn a row of a form into the fields of its table; the opposite of `_fields`."""
+    fields = row.model_dump(mode="json")
+    return {name: json.dumps(v) if name == "questions" else v for name, v in fields.items()}
+
+
+def _fields(row: dict[str, Any]) -> dict[str, Any]:
     return {name: json.loads(v) if name == "questions" else v for name, v in row.items()}
 
 
-_opened: dict[Path, Progress] = {}
+_opened: dict[str | None, Progress] = {}
 
 
 def open_progress() -> Progress:
@@ -465,9 +659,10 @@ def open_progress() -> Progress:
         names. The same object for the same file, so that what waits to be written is not forgotten.
     """
     named = os.environ.get(FOLDER_VARIABLE)
-    folder = Path(named).expanduser() if named else user_data_path("featx", appauthor=False)
-    path = folder / "progress.sqlite3"
-    return _opened.setdefault(path, Progress(path))
+    if named not in _opened:  # a relative folder stays where it was when the session began
+        folder = Path(named).expanduser() if named else user_data_path("featx", appauthor=False)
+        _opened[named] = Progress(folder.absolute() / "progress.sqlite3")
+    return _opened[named]
 
 
 def write_export(progress: Progress, path: Path) -> int:
@@ -490,10 +685,18 @@ def write_export(progress: Progress, path: Path) -> int:
     FeatxError
         When the record cannot be read or the file cannot be written.
     """
+    if path.absolute() == progress.path.absolute():
+        raise FeatxError(
+            f"Expected a file to export to, got {path}, which holds your progress itself."
+        )
     exported = progress.export()
+    part = path.with_name(f"{path.name}.part")
     try:
-        path.write_text(json.dumps(exported, indent=1), encoding="utf-8")
+        part.write_text(json.dumps(exported, indent=1), encoding="utf-8")
+        part.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise FeatxError(
             f"Expected to write {path}, but: {error.strerror}. Name another file."
         ) from error
@@ -503,15 +706,25 @@ def write_export(progress: Progress, path: Path) -> int:
 def read_export(path: Path) -> object:
     """Read a JSON file for `Progress.take_in`.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    object
+        What is in it.
+
     Raises
     ------
     FeatxError
-        When the file is not there or is no JSON.
+        When the file is not there or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is no JSON"
+        said = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise FeatxError(
             f"Expected a file that `featx progress --export` wrote, but {path}: {said}."
         ) from error

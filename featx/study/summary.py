@@ -4,31 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from featx.findings import Finding, Findings
 from featx.study.bank import list_questions, load_lessons, load_question
-from featx.study.bank.questions import UNREADABLE
-from featx.study.deck import due_items, next_due
+from featx.study.deck import counted, due_items, next_due, tries
 from featx.study.exams import report_exam
 from featx.study.exercises import list_exercises, load_exercise
-from featx.study.record import Answer, Progress, settled
+from featx.study.record import Answer, Progress
 from featx.tables import Sheet, Shown, Table
 
 __all__ = ["Summary", "earned", "summarise", "what_is_due"]
 
 
 def earned(answers: list[Answer]) -> dict[str, float]:
-    """Return item -> the best score ever reached: what was earned is never taken away."""
+    """Return the best score ever reached of each item: what was earned is never taken away.
+
+    Parameters
+    ----------
+    answers
+        Some answers.
+
+    Returns
+    -------
+    dict
+        Item -> score, 0 to 1.
+    """
     best: dict[str, float] = {}
-    for answer in answers:
+    for answer in tries(answers):
         best[answer.item] = max(answer.score, best.get(answer.item, 0.0))
     return best
 
 
 def what_is_due(progress: Progress) -> str:
     """Say in one sentence how much is due for review; empty when nothing is."""
-    due = len(due_items(progress.answers()))
+    due = len(due_items(counted(progress)))
     if not due:
         return ""
     things = "1 thing is" if due == 1 else f"{due} things are"
@@ -42,7 +52,7 @@ class Summary(Shown):
     Attributes
     ----------
     answers : list of Answer
-        All of them, in their order.
+        Those that count, in their order.
     exams : list of tuple
         Seed, points and number of questions of each exam that was handed in.
     notices : tuple of str
@@ -78,7 +88,7 @@ class Summary(Shown):
         )
 
     def _findings(self) -> list[Finding]:
-        found = [Finding("not-saved", notice, "") for notice in self.notices]
+        found = [Finding("about-the-file", notice, "") for notice in self.notices]
         due = due_items(self.answers)
         if due:
             found.append(
@@ -90,18 +100,18 @@ class Summary(Shown):
                 )
             )
         elif (then := next_due(self.answers)) is not None:
-            days = max(0, (then - datetime.now(UTC)).days)
-            when = "today" if days == 0 else f"in {days} day{'s' * (days > 1)}"
+            days = (then.astimezone().date() - datetime.now().astimezone().date()).days
+            when = "today" if days <= 0 else f"in {days} day{'s' * (days > 1)}"
             found.append(Finding("next-due", f"Nothing is due now; the next review is {when}.", ""))
         mixed = Counter(
-            answer.misconception
-            for answer in settled(self.answers)
-            if answer.misconception not in (None, UNREADABLE)
+            answer.misconception for answer in tries(self.answers) if answer.misconception
         )
         again = [(code, n) for code, n in mixed.most_common(3) if n > 1]
         if again:
             told = ", ".join(f"{str(code).replace('-', ' ')} ({n} times)" for code, n in again)
-            found.append(Finding("mixed-up", f"Met more than once: {told}.", "", dict(again)))
+            found.append(
+                Finding("mixed-up", f"You mixed these up more than once: {told}.", "", dict(again))
+            )
         best = earned(self.answers)
         open_ = [each for each in list_exercises() if 0 <= best.get(each, -1) < 1]
         if open_:
@@ -111,7 +121,10 @@ class Summary(Shown):
         if missed:
             lessons = sorted({load_question(each).lesson for each in missed})
             told = ", ".join(f"{lesson:02d}" for lesson in lessons)
-            found.append(Finding("missed", f"Not right yet: {len(missed)} in lesson {told}.", ""))
+            plural = "s" * (len(lessons) > 1)
+            found.append(
+                Finding("missed", f"Not right yet: {len(missed)} in lesson{plural} {told}.", "")
+            )
         return found
 
 
@@ -140,7 +153,7 @@ def summarise(progress: Progress) -> Summary:
         if exam.uid in done and set(exam.questions) <= known
     ]
     return Summary(
-        progress.answers(),
+        counted(progress),
         [(report.seed, report.score, len(report.marks)) for report in reports],
         tuple(progress.notices),
     )

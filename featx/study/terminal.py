@@ -11,11 +11,12 @@ from rich.syntax import Syntax
 from rich.text import Text
 
 from featx.errors import FeatxError, ProblemFound
-from featx.study.bank import Card, Question, list_questions, load_cards, load_question
-from featx.study.deck import due_items, next_due
-from featx.study.exams import begin_exam, exam_place, given_answers, report_exam
+from featx.study.bank import Card, Question, load_cards, load_question, questions_of
+from featx.study.bank.questions import UNREADABLE
+from featx.study.deck import counted, due_items, next_due
+from featx.study.exams import begin_exam, given_answers, report_exam
 from featx.study.record import Answer, Progress
-from featx.study.verdicts import Verdict
+from featx.study.verdicts import Verdict, card_verdict
 
 __all__ = ["run_exam", "run_quiz", "run_review", "until_stopped"]
 
@@ -50,11 +51,8 @@ def run_quiz(
     if question_id is not None:
         wanted = [load_question(question_id).id]
     else:
-        right = {answer.item for answer in progress.answers() if answer.score == 1}
-        everything = list_questions(lesson)
-        if not everything:
-            raise FeatxError(f"Expected a lesson with questions, but lesson {lesson} has none.")
-        wanted = [each for each in everything if each not in right]
+        right = {answer.item for answer in progress.counting() if answer.score == 1}
+        wanted = [each for each in questions_of(lesson) if each not in right]
         if not wanted:
             console.print("You have answered all of these right. featx review keeps them fresh.")
             return
@@ -74,10 +72,9 @@ def run_review(console: Console, progress: Progress, limit: int) -> None:
     limit
         How many at most.
     """
-    answers = progress.answers()
+    answers = counted(progress)
     cards = {card.key: card for card in load_cards()}
-    known = set(list_questions()) | set(cards)
-    due = [item for item in due_items(answers) if item in known][:limit]
+    due = due_items(answers)[:limit]
     if not due:
         then = next_due(answers)
         when = f" The next is due on {then.astimezone():%d %B, %H:%M}." if then else ""
@@ -98,6 +95,10 @@ def run_exam(console: Console, progress: Progress, seed: int | None) -> None:
         Of the draw; None goes on with an exam that was not handed in, or draws one.
     """
     exam = begin_exam(progress, seed)
+    if exam.uid in progress.handed_in():
+        console.print(f"Exam {exam.seed} was handed in; this is its report.", highlight=False)
+        console.print(report_exam(progress, exam))
+        return
     given = given_answers(progress, exam)
     console.print(
         f"Exam {exam.seed}: ten questions, no hints. Enter alone skips, q stops; the same command goes on.",
@@ -111,11 +112,15 @@ def run_exam(console: Console, progress: Progress, seed: int | None) -> None:
         while True:
             answer = _read(console)
             verdict = question.mark(answer)
-            if verdict.misconception != "no-such-option":
+            if answer == "?":
+                _say(console, "There are no hints in an exam.")
+            elif verdict.misconception == UNREADABLE:
+                _say(console, verdict.message)
+            else:
                 break
-            _say(console, verdict.message)
         if answer:
-            progress.record(Answer.of(each, verdict, exam_place(exam), answer))
+            progress.record(Answer.of(each, verdict, exam.place, question.read(answer)))
+            _notices(console, progress)
     left = len(exam.questions) - len(given_answers(progress, exam))
     if left:
         console.print(f"{left} without an answer. Hand in all the same? (y or n)", highlight=False)
@@ -147,9 +152,9 @@ def _ask_question(console: Console, progress: Progress, question: Question, plac
             continue
         verdict = question.mark(answer)
         _show_verdict(console, verdict)
-        progress.record(Answer.of(question.id, verdict, "quiz", answer))
+        progress.record(Answer.of(question.id, verdict, "quiz", question.read(answer)))
         _notices(console, progress)
-        tries += verdict.misconception != "no-such-option"
+        tries += verdict.misconception != UNREADABLE
         if verdict.status == "correct":
             return tries == 1
     return False
@@ -162,9 +167,12 @@ def _ask_card(console: Console, progress: Progress, card: Card, place: str) -> b
     _read(console)
     _say(console, card.back)
     console.print("Did you know it? (y or n)", style="dim", highlight=False)
-    known = _read(console).lower() in ("y", "yes")
-    verdict = Verdict("correct", 1.0, "") if known else Verdict("wrong", 0.0, "")
-    progress.record(Answer.of(card.key, verdict, "card"))
+    while (said := _read(console).lower()) not in ("", "y", "yes", "n", "no"):
+        console.print("y, n, or Enter alone to go on.", style="dim", highlight=False)
+    if not said:
+        return False
+    known = said in ("y", "yes")
+    progress.record(Answer.of(card.key, card_verdict(known), "card"))
     _notices(console, progress)
     return known
 
@@ -210,8 +218,8 @@ def _read(console: Console) -> str:
 
 
 def _notices(console: Console, progress: Progress) -> None:
-    while progress.notices:
-        console.print(progress.notices.pop(0), style="red", markup=False, highlight=False)
+    for notice in progress.news():
+        console.print(notice, style="red", markup=False, highlight=False)
 
 
 def until_stopped(

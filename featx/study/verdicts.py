@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Check", "Status", "Verdict", "weigh"]
+__all__ = ["Check", "Status", "Verdict", "card_verdict", "weigh"]
 
 Status = Literal["not_attempted", "correct", "partial", "wrong", "error"]
 
@@ -61,6 +61,22 @@ class Verdict:
         from featx.study.showing import display_again
 
         display_again(self)
+
+
+def card_verdict(known: bool) -> Verdict:
+    """Return the verdict on a flash card, which is the learner's own.
+
+    Parameters
+    ----------
+    known
+        Whether the answer was known.
+
+    Returns
+    -------
+    Verdict
+        Correct or wrong, with nothing to say.
+    """
+    return Verdict("correct", 1.0, "") if known else Verdict("wrong", 0.0, "")
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ class _Input:
     """Where the answer is given: `widget` shows it, `answer` reads and sets it."""
 
     def __init__(self, question: Question, number: int | None = None) -> None:
+        self._question = question
         full = ipywidgets.Layout(width="100%")
         # a label is plain text: backquotes would only be in the way
         labels = [(f"{k}) {t}" if len(k) == 1 and k.isalpha() else t) for k, t in _plain(question)]
@@ -58,12 +59,18 @@ class _Input:
 
     @answer.setter
     def answer(self, given: str) -> None:
+        given = self._question.read(given)
         for key, box in self._boxes.items():
             box.value = key in given
         if not self._boxes:
             known = getattr(self.widget, "options", None)
             if known is None or given in [value for _, value in known]:
                 self.widget.value = given
+
+    def close(self) -> None:
+        """Let nothing be changed any more."""
+        for widget in self._boxes.values() or [self.widget]:
+            widget.disabled = True
 
     def observe(self, changed: Callable[[], None]) -> None:
         for widget in self._boxes.values() or [self.widget]:
@@ -86,7 +93,10 @@ def _prompt(question: Question, number: str = "") -> Any:
 
 
 def question_box(
-    question: Question, mark: Callable[[str], Verdict], given: str | None = None
+    question: Question,
+    mark: Callable[[str], Verdict],
+    given: str | None = None,
+    news: Callable[[], list[str]] = list,
 ) -> Any:
     """Build a question with its input, a *Check* button and a place for the feedback.
 
@@ -98,6 +108,8 @@ def question_box(
         Called with the answer when *Check* is pressed.
     given
         The last answer of an earlier session: it is there again, with its feedback.
+    news
+        Asked after each answer for what the learner should know, such as a full disk.
 
     Returns
     -------
@@ -114,10 +126,14 @@ def question_box(
             feedback.value = f"<p>Your last answer:</p>{verdict_html(earlier, spoken=False)}"
 
     def check(_: object) -> None:
-        feedback.value = verdict_html(mark(field.answer))
+        feedback.value = verdict_html(mark(field.answer)) + _alert(news())
 
     button.on_click(check)
     return ipywidgets.VBox([_prompt(question), field.widget, button, feedback])
+
+
+def _alert(sentences: list[str]) -> str:
+    return "".join(f'<div role="alert">{to_html(each)}</div>' for each in sentences)
 
 
 def card_box(card: Card, rate: Callable[[bool], str]) -> Any:
@@ -144,12 +160,13 @@ def card_box(card: Card, rate: Callable[[bool], str]) -> Any:
     said = ipywidgets.HTML()
 
     def show(_: object) -> None:
+        # The answer is not only shown but read aloud.
         back.value = f'<div role="alert" style="margin-left: 1.5em">{to_html(card.back)}</div>'
         rating.layout.display = ""
 
     def rated(known: bool) -> Callable[[object], None]:
         def press(_: object) -> None:
-            said.value = f'<div role="alert">{to_html(rate(known))}</div>'
+            said.value = _alert([rate(known)])
 
         return press
 
@@ -165,6 +182,7 @@ def exam_box(
     given: dict[str, str],
     keep: Callable[[Question, str], None],
     hand_in: Callable[[], str],
+    news: Callable[[], list[str]] = list,
 ) -> Any:
     """Build an exam: all questions, no hints, one button at the end.
 
@@ -180,6 +198,8 @@ def exam_box(
         Called with each answer as it is given.
     hand_in
         Called when the exam is handed in; returns the report as HTML.
+    news
+        Asked after each answer for what the learner should know, such as a full disk.
 
     Returns
     -------
@@ -188,23 +208,31 @@ def exam_box(
     """
     parts: list[Any] = [ipywidgets.HTML(f"<p><strong>{to_html(title)}</strong></p>")]
     fields: list[_Input] = []
+    report = ipywidgets.HTML()
+
+    def kept(question: Question, field: _Input) -> None:
+        keep(question, field.answer)
+        if told := news():
+            report.value = _alert(told)
+
     for number, question in enumerate(questions, 1):
         field = _Input(question, number)
         field.answer = given.get(question.id, "")
-        field.observe(lambda question=question, field=field: keep(question, field.answer))
+        field.observe(lambda question=question, field=field: kept(question, field))
         fields.append(field)
         parts += [_prompt(question, f"<strong>{number}.</strong> "), field.widget]
     button = ipywidgets.Button(description="Hand in", tooltip="Hand in the exam and see the report")
-    report = ipywidgets.HTML()
 
     def press(_: object) -> None:
         left = sum(not field.answer for field in fields)
         if left and button.description == "Hand in":
             button.description = "Hand in as it is"
-            report.value = f'<div role="alert">{left} of {len(fields)} have no answer yet.</div>'
+            report.value = _alert([f"{left} of {len(fields)} have no answer yet."])
             return
         button.disabled = True
-        report.value = f'<div role="alert">{hand_in()}</div>'
+        for field in fields:
+            field.close()
+        report.value = f'<div role="alert">{hand_in()}</div>{_alert(news())}'
 
     button.on_click(press)
     return ipywidgets.VBox([*parts, button, report])

@@ -123,7 +123,7 @@ def test_what_is_right_is_said_to_be_right(tmp_path: Path) -> None:
     (tmp_path / "_helper.py").write_text("syntax error")
     found, lines = checked(tmp_path)
     assert found == 0
-    assert "1 questions and 0 cards, every proof holds." in lines[1]
+    assert "1 question and 0 cards, every proof holds." in lines[1]
     assert "the reference earns all, 3 mutants are found out." in lines[0]
 
 
@@ -146,7 +146,12 @@ def test_what_is_right_is_said_to_be_right(tmp_path: Path) -> None:
             "its line 5 (assert nn.Linear(2, 2).weight.requires_grad is False)",
         ),
         ("# c: it has", "# it has", 3, "got none for c"),
-        ("id: my-own", "id: freeze-order", 3, "expected an id that no other question has"),
+        (
+            "id: my-own",
+            "id: freeze-order",
+            3,
+            "expected an id that no other question, card or exercise has",
+        ),
         ("lesson: 3", "lesson: three", 1, "lesson: Input should be a valid integer"),
         ("questions:", "questions: [", 3, "expected YAML"),
     ],

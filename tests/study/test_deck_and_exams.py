@@ -38,10 +38,19 @@ def test_only_what_was_missed_is_in_the_deck() -> None:
 
 
 def test_a_change_of_mind_in_an_exam_is_no_miss() -> None:
-    changed = [answered("a", 0, 0, "exam:1"), answered("a", 1, 1, "exam:1")]
-    assert schedule(changed) == {}
-    assert schedule([*changed, answered("a", 0, 2, "exam:2")]).keys() == {"a"}
-    assert schedule([answered("a", 0, 0), answered("a", 1, 1)]).keys() == {"a"}  # no exam
+    record, drawn = open_progress(), begin_exam(open_progress(), 1)
+    item, other = drawn.questions[:2]
+    for score, minutes in ((0, 0), (1, 1)):
+        record.record(answered(item, score, minutes, drawn.place))
+        record.record(answered(other, score, minutes))  # no exam
+    record.hand_in(drawn)
+    assert schedule(record.counting()).keys() == {other}
+
+
+def test_a_right_answer_a_moment_after_the_miss_says_little() -> None:
+    missed = [answered("a", 0)]
+    assert schedule([*missed, answered("a", 1, 0.05), answered("a", 1, 0.1)]) == schedule(missed)
+    assert schedule([*missed, answered("a", 1, 5)]) != schedule(missed)
 
 
 def test_a_slip_is_no_miss() -> None:
@@ -97,7 +106,7 @@ def test_a_bank_that_is_too_small_says_so() -> None:
 
 def test_a_second_exam_does_not_repeat_the_first() -> None:
     first = exam(1, answers={})
-    second = exam(1, answers={})
+    second = exam(2, answers={})
     assert first is not None
     assert second is not None
     assert not set(first.marks) & set(second.marks)
@@ -111,7 +120,42 @@ def test_an_exam_that_was_not_handed_in_goes_on(tmp_path: Path) -> None:
     assert begin_exam(record, 5) == begun
     assert begin_exam(record, 6) != begun
     record.hand_in(begun)
-    assert begin_exam(record, 5).questions != begun.questions
+    assert begin_exam(record, 5) == begun
+    assert begin_exam(record).questions != begun.questions
+    with pytest.raises(FeatxError, match="a whole number"):
+        begin_exam(record, 2**70)
+
+
+def test_what_was_handed_in_stays_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    first = exam(4, answers={})
+    record, drawn = open_progress(), begin_exam(open_progress(), 4)
+    right = load_question(drawn.questions[0])
+    record.record(Answer.of(right.id, right.mark(right.key), drawn.place, right.key))
+    assert report_exam(record, drawn).score == 0
+    again = exam(4, answers={right.id: right.key})
+    assert again == first
+    assert "was handed in" in capsys.readouterr().out
+    assert len(record.exams()) == 1
+
+
+def test_an_exam_says_nothing_before_it_is_handed_in(capsys: pytest.CaptureFixture[str]) -> None:
+    record, drawn = open_progress(), begin_exam(open_progress(), 4)
+    asked = next(q for q in map(load_question, drawn.questions) if q.wrong_answers)
+    wrong = next(iter(asked.wrong_answers))
+    record.record(Answer.of(asked.id, asked.mark(wrong), drawn.place, wrong))
+    assert due_items(record.counting(), datetime(2100, 1, 1, tzinfo=UTC)) == []
+    practice.solution(asked.id)
+    assert "Try it first" in capsys.readouterr().out
+    record.hand_in(drawn)
+    assert due_items(record.counting(), datetime(2100, 1, 1, tzinfo=UTC)) == [asked.id]
+
+
+def test_an_answer_that_cannot_be_read_is_not_handed_in() -> None:
+    drawn = begin_exam(open_progress(), 4)
+    asked = next(q for q in map(load_question, drawn.questions) if q.kind == "one-choice")
+    with pytest.raises(FeatxError, match=r"Expected one letter .* Nothing was handed in"):
+        exam(4, answers={asked.id: "zz"})
+    assert open_progress().handed_in() == {}
 
 
 def test_the_report_tells_what_to_see_again() -> None:
@@ -153,7 +197,7 @@ def test_the_exam_as_text_gives_no_answer_away(capsys: pytest.CaptureFixture[str
 
 
 def test_due_cards_are_told_at_the_start(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(practice, "_told", set())
+    monkeypatch.setattr(practice, "_greeted", set())
     open_progress().record(answered("freeze-order", 0))
     quiz("freeze-order")
     assert "1 thing is due for review" in capsys.readouterr().out

@@ -65,7 +65,7 @@ ORDER = Order(
     also=["cba"],
     mistakes=[mistake("acb", "backwards"), mistake("bac", "swapped")],
     otherwise="No.",
-    proof="# right:\nassert 1\n# backwards:\nassert 1\n# swapped:\nassert 1",
+    proof="# right:\nassert [1]\n# backwards:\nassert [1]\n# swapped:\nassert [1]",
 )
 SEVERAL = SeveralChoices(
     **COMMON,
@@ -75,7 +75,7 @@ SEVERAL = SeveralChoices(
         {"text": "three", "right": True, "feedback": "Three holds too."},
         {"text": "four", "misconception": "four", "feedback": "Four does not hold."},
     ],
-    proof="# a:\nassert 1\n# b:\nassert 1\n# c:\nassert 1\n# d:\nassert 1",
+    proof="# a:\nassert [1]\n# b:\nassert [1]\n# c:\nassert [1]\n# d:\nassert [1]",
 )
 BUG = BugLine(
     **COMMON,
@@ -85,7 +85,7 @@ BUG = BugLine(
         {"line": 3, "right": True},
         {"line": 4, "misconception": "last", "feedback": "It is fine, too."},
     ],
-    proof="# line 1:\nassert 1\n# line 3:\nassert 1\n# line 4:\nassert 1",
+    proof="# line 1:\nassert [1]\n# line 3:\nassert [1]\n# line 4:\nassert [1]",
 )
 ALL = [SHAPE, NUMBER, COUNT, OUTPUT, ORDER, SEVERAL, BUG]
 
@@ -185,10 +185,14 @@ def test_proofs_hold(question) -> None:
         (OUTPUT, {"code": "pass", "proof": "pass"}, "gives 'nothing'"),
         (
             SEVERAL,
-            {"proof": "# a:\n# b:\nassert 1\n# c:\nassert 1\n# d:\nassert 1"},
+            {"proof": "# a:\n# b:\nassert [1]\n# c:\nassert [1]\n# d:\nassert [1]"},
             "after '# a:'",
         ),
-        (BUG, {"proof": "# line 1:\nassert 1\n# line 3:\nassert 0\n# line 4:\nassert 1"}, "line 4"),
+        (
+            BUG,
+            {"proof": "# line 1:\nassert [1]\n# line 3:\nassert []\n# line 4:\nassert [1]"},
+            "line 4",
+        ),
     ],
 )
 def test_a_key_that_does_not_hold_is_found_out(question, change, said) -> None:
@@ -205,11 +209,11 @@ def test_a_key_that_does_not_hold_is_found_out(question, change, said) -> None:
         ),
         (NUMBER, {"mistakes": [mistake("a", "x"), mistake(1, "y")]}, "of the same form"),
         (NUMBER, {"mistakes": [mistake(1, "x"), mistake(1, "y")]}, "from the other mistakes"),
-        (NUMBER, {"proof": "assert 1"}, "compute the variable `answer`"),
-        (OUTPUT, {"proof": "assert 1"}, "the code itself is run"),
+        (NUMBER, {"proof": "assert [1]"}, "compute the variable `answer`"),
+        (OUTPUT, {"proof": "assert [1]"}, "the code itself is run"),
         (ORDER, {"answer": "bc"}, "of the form that is asked for"),
         (ORDER, {"answer": "abc"}, "not shown in the right order"),
-        (ORDER, {"proof": "# right:\nassert 1"}, "got none for backwards, swapped"),
+        (ORDER, {"proof": "# right:\nassert [1]"}, "got none for backwards, swapped"),
         (
             SEVERAL,
             {"options": [o.model_dump() for o in SEVERAL.options[1::2]] * 2},
@@ -230,3 +234,30 @@ def test_a_question_that_is_not_sound_is_refused(question, change, said) -> None
 def test_a_bug_is_looked_for_in_numbered_lines() -> None:
     assert BUG.numbered_code.splitlines()[2] == " 3  b = a + 2"
     assert BUG.shown["3"] == "line 3: `b = a + 2`"
+
+
+def test_an_assert_that_cannot_fail_proves_nothing() -> None:
+    proof = "# a:\nassert True\n# b:\nassert [1]\n# c:\nassert [1]\n# d:\nassert [1]"
+    assert "after '# a:'" in str(prove(SEVERAL.model_copy(update={"proof": proof})))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "kept"),
+    [
+        (SEVERAL, "C and a", "ac"),
+        (SEVERAL, "{'a', 'c'}", "ac"),
+        (SEVERAL, "a + c", "ac"),
+        (SEVERAL, "all of them", "all of them"),
+        (BUG, "Line (3)", "3"),
+        (ORDER, "B > c, a", "bca"),
+        (NUMBER, " 0.83 ", "0.83"),
+    ],
+)
+def test_each_way_to_write_an_answer_is_the_same_answer(question, answer, kept) -> None:
+    assert question.read(answer) == kept
+    assert question.mark(answer).status == question.mark(kept).status
+
+
+def test_percent_is_read_as_percent() -> None:
+    assert NUMBER.mark("83 %").status == "correct"
+    assert NUMBER.mark("0.83 %").status == "wrong"

@@ -59,9 +59,9 @@ def test_what_is_recorded_is_read_back_in_order(progress: Progress) -> None:
     assert progress.answers(item="a") == [given[0], given[2]]
     exam = DrawnExam(seed=1, questions=("x", "y"))
     progress.record_exam(exam)
-    assert (progress.exams(), progress.handed_in()) == ([exam], set())
+    assert (progress.exams(), progress.handed_in()) == ([exam], {})
     progress.hand_in(exam)
-    assert progress.handed_in() == {exam.uid}
+    assert progress.handed_in().keys() == {exam.uid}
     with sqlite3.connect(progress.path) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -120,11 +120,19 @@ with filler.open("wb", buffering=0) as file:
     except OSError as error: assert error.errno == 28
 for n in range(1, 80): record(n)
 assert "kept in memory" in progress.notices[0], progress.notices
+assert len(progress.news()) == 1 and progress.news() == []  # told once
+assert len(progress.export()["answers"]) == 80  # they can be carried away
 assert len(progress.answers()) == 80  # what waits counts as well
 filler.unlink()
 record(80)
 assert len(Progress(progress.path).answers()) == 81
-print(progress.notices[0])
+assert progress.notices == progress.news() == []  # it is over
+with filler.open("wb", buffering=0) as file:
+    try:
+        while True: file.write(b"x" * 512)
+    except OSError as error: assert error.errno == 28
+while not progress.unsaved: record(81)
+print(progress.news()[0])  # and told again
 """
     small = ["--size", str(1 << 19), "--tmpfs", "/small"]
     done = subprocess.run(
@@ -240,19 +248,19 @@ def test_export_and_import(progress: Progress, tmp_path: Path) -> None:
     assert other.take_in(read_export(file)) == 0  # once more does no harm
     assert {each.item for each in other.answers()} == {"freeze-order", "b"}
     assert other.exams() == [exam]
-    assert other.handed_in() == {exam.uid}
+    assert other.handed_in() == progress.handed_in()
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "it is no JSON"),
-        ("[]", "at the file"),
+        ("{", "it is not JSON"),
+        ("[]", "got another one"),
         (
             '{"featx_progress": 2, "answers": [{"item": "x"}]}',
-            "at answers.0.status: Field required",
+            "at answers.0.uid: Field required",
         ),
-        ('{"featx_progress": 77, "answers": []}', "at featx_progress"),
+        ('{"featx_progress": 77, "answers": []}', "got version 77"),
     ],
 )
 def test_a_file_that_is_no_export_changes_nothing(
@@ -273,6 +281,92 @@ def test_reset_keeps_the_old_file(progress: Progress) -> None:
     assert kept is not None
     assert progress.answers() == []
     assert len(Progress(kept).answers()) == 1
+    progress.record(answer("new"))
+    assert [each.item for each in progress.answers()] == ["new"]
+
+
+def test_a_reset_that_is_stopped_has_changed_nothing(progress: Progress, monkeypatch) -> None:
+    progress.record(answer())
+    monkeypatch.setattr("featx.study.record._new_database", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        progress.reset()
+    assert len(progress.answers()) == 1
+
+
+def test_what_no_file_can_hold_stands_in_nobodys_way(progress: Progress) -> None:
+    progress.record(answer())
+    progress.record(Answer(item="half", status="wrong", score=0, answer="caf\udce9"))
+    with pytest.raises(ValueError, match="seed"):
+        DrawnExam(seed=2**63, questions=("x",))
+    with pytest.raises(ValueError, match="of these centuries"):
+        Answer(item="x", status="wrong", score=0, at="0001-01-01T00:00:00+14:00")
+    progress.record(answer("after"))
+    assert progress.unsaved == 0
+    assert [each.answer for each in progress.answers()] == ["a", "caf?", "a"]
+
+
+def test_a_row_that_cannot_be_understood_does_not_count(progress: Progress) -> None:
+    progress.record(answer())
+    with sqlite3.connect(progress.path) as connection:
+        connection.execute(
+            "INSERT INTO answers VALUES ('u', 'some day', 'x', 'quiz', 'a', 'correct', 2, NULL)"
+        )
+    assert [each.item for each in progress.answers()] == ["freeze-order"]
+    assert "1 of the 2 rows" in progress.notices[0]
+
+
+def test_a_recovery_that_is_stopped_begins_again(progress: Progress, monkeypatch) -> None:
+    for number in range(300):
+        progress.record(answer(f"item-{number}"))
+    connection = sqlite3.connect(progress.path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = bytearray(progress.path.read_bytes())
+    content[-4096:] = b"\xff" * 4096
+    progress.path.write_bytes(content)
+    with monkeypatch.context() as patch:
+        patch.setattr("featx.study.record.shutil.copy2", lambda *where: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Progress(progress.path).answers()
+    assert progress.path.read_bytes() == bytes(content)  # not touched
+    later = Progress(progress.path)
+    assert len(later.answers()) > 250
+    assert len(damaged_copies(progress.path)) == 1
+
+
+def test_one_damaged_page_costs_its_own_rows_only(progress: Progress) -> None:
+    for number in range(300):
+        progress.record(answer(f"item-{number}"))
+    connection = sqlite3.connect(progress.path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    pages = (
+        connection.execute(
+            "SELECT pageno, ncell FROM dbstat WHERE name = 'answers' AND pagetype = 'leaf'"
+        ).fetchall()
+        if _has_dbstat(connection)
+        else [(5, 40)]
+    )
+    connection.close()
+    number, cells = pages[1 % len(pages)]
+    content = bytearray(progress.path.read_bytes())
+    content[(number - 1) * 4096 : number * 4096] = b"\xff" * 4096
+    progress.path.write_bytes(content)
+    assert 300 - cells <= len(Progress(progress.path).answers()) < 300
+
+
+def _has_dbstat(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1 FROM dbstat LIMIT 1")
+    except sqlite3.Error:
+        return False
+    return True
+
+
+def test_an_export_over_the_progress_itself_is_refused(progress: Progress) -> None:
+    progress.record(answer())
+    with pytest.raises(FeatxError, match="holds your progress itself"):
+        write_export(progress, progress.path)
+    assert len(progress.answers()) == 1
 
 
 def test_export_is_json(progress: Progress) -> None:

@@ -70,6 +70,8 @@ def test_the_end_of_the_input_and_q_stop_and_keep() -> None:
         (["quiz", "--lesson", "12"], "lesson 12 has none"),
         (["quiz", "freeze-order", "--lesson", "3"], "got both"),
         (["progress", "--export", "a", "--reset"], "got more than one"),
+        (["exam", "--seed", "99999999999999999999"], "a whole number"),
+        (["quiz", "--lesson", "99"], "There are questions for the lessons 1, 2,"),
         (["progress", "--import", "/nowhere.json"], "No such file"),
         (["progress", "--export", "/nowhere/x.json"], "Name another file"),
     ],
@@ -88,7 +90,12 @@ def test_review_brings_back_what_was_missed_and_cards() -> None:
         open_progress().record(
             Answer(item=item, place=place, status="wrong", score=0, at="2026-01-01T00:00Z")
         )
-    done = featx("review", typed="a\n\ny\n")
+    skipped = featx(
+        "review", typed="\n\n\n"
+    )  # Enter alone goes on, and says nothing of what is known
+    assert "0 of 2 right." in said(skipped)
+    assert len(open_progress().answers()) == 2
+    done = featx("review", typed="a\n\nwhat\ny\n")
     assert done.returncode == 0, done.stderr
     for text in (load_question("freeze-order").prompt, card.front, card.back):
         assert flat(text) in said(done)
@@ -99,7 +106,8 @@ def test_review_brings_back_what_was_missed_and_cards() -> None:
 def test_exam_goes_on_where_it_stopped_and_ends_in_a_report() -> None:
     exam = begin_exam(open_progress(), 3)
     first = load_question(exam.questions[0]).key
-    begun = featx("exam", "--seed", "3", typed=f"{first}\nq\n")
+    begun = featx("exam", "--seed", "3", typed=f"?\n{first}\nq\n")
+    assert "no hints in an exam" in said(begun)
     assert "Stopped. All your answers are kept." in said(begun)
     assert open_progress().exams() == [exam]
     left = [load_question(each).key for each in exam.questions[1:]]
@@ -110,7 +118,8 @@ def test_exam_goes_on_where_it_stopped_and_ends_in_a_report() -> None:
     assert "By concept" in said(done)
     for each in exam.questions:
         assert flat(load_question(each).hint) not in said(done)
-    assert open_progress().handed_in() == {exam.uid}
+    assert open_progress().handed_in().keys() == {exam.uid}
+    assert "Exam 3 was handed in" in said(featx("exam", "--seed", "3"))
     assert "of 10" in said(featx("progress"))
 
 

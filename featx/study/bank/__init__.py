@@ -34,6 +34,7 @@ __all__ = [
     "load_cards",
     "load_lessons",
     "load_question",
+    "questions_of",
     "read_lesson",
 ]
 
@@ -125,12 +126,14 @@ def examine_lesson(path: Path) -> tuple[Lesson | None, list[Fault]]:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (OSError, UnicodeDecodeError) as error:
         return None, [Fault(1, "", f"expected a text file in UTF-8, but: {error}.")]
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
         return None, [
             Fault(line, f", line {line}" if mark else "", "expected YAML, but it does not parse.")
         ]
+    if doubled := _doubled_keys(root):
+        return None, doubled
     if not isinstance(raw, dict):
         got = type(raw).__name__
         return None, [Fault(1, "", f"expected the keys lesson, questions and cards, got {got}.")]
@@ -142,6 +145,25 @@ def examine_lesson(path: Path) -> tuple[Lesson | None, list[Fault]]:
         return Lesson.model_validate(raw), []
     except ValidationError as error:
         return None, [_fault(raw, root, fault) for fault in error.errors()]
+
+
+def _doubled_keys(node: yaml.Node | None) -> list[Fault]:
+    """Find keys that stand twice in one record: YAML takes the last one and says nothing."""
+    if isinstance(node, yaml.SequenceNode):
+        return [fault for each in node.value for fault in _doubled_keys(each)]
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    found: list[Fault] = []
+    seen: set[str] = set()
+    for key, value in node.value:
+        if key.value in seen:
+            line = key.start_mark.line + 1
+            found.append(
+                Fault(line, "", f"expected the key {key.value!r} once, it stands there twice.")
+            )
+        seen.add(key.value)
+        found += _doubled_keys(value)
+    return found
 
 
 def line_of(path: Path, question_id: str) -> int:
@@ -220,10 +242,16 @@ def _load(folders: tuple[Path, ...]) -> tuple[Lesson, ...]:
     paths = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
     lessons = tuple(sorted(map(read_lesson, paths), key=lambda lesson: lesson.lesson))
     seen: set[str] = set()
-    for question in (q for lesson in lessons for q in lesson.questions):
-        if question.id in seen:
-            raise FeatxError(f"Expected each question id once, but {question.id!r} is there twice.")
-        seen.add(question.id)
+    # Progress refers to questions and cards by their ids alone.
+    for key in (
+        *(question.id for lesson in lessons for question in lesson.questions),
+        *(card.key for lesson in lessons for card in lesson.cards),
+    ):
+        if key in seen:
+            raise FeatxError(
+                f"Expected each id of a question or a card once, but {key!r} is there twice."
+            )
+        seen.add(key)
     return lessons
 
 
@@ -251,6 +279,34 @@ def list_questions(lesson: int | None = None) -> list[str]:
         for question in loaded.questions
         if lesson is None or question.lesson == lesson
     ]
+
+
+def questions_of(lesson: int | None) -> list[str]:
+    """Name the questions of one lesson, or all, as `list_questions` does.
+
+    Parameters
+    ----------
+    lesson
+        Number of the lesson; None for all.
+
+    Returns
+    -------
+    list of str
+        Their ids, at least one.
+
+    Raises
+    ------
+    FeatxError
+        When the lesson has none.
+    """
+    questions = list_questions(lesson)
+    if not questions:
+        known = sorted({each.lesson for each in load_lessons() if each.questions})
+        raise FeatxError(
+            f"Expected a lesson with questions, but lesson {lesson} has none. There are questions for the "
+            f"lessons {', '.join(map(str, known))}."
+        )
+    return questions
 
 
 def load_question(question_id: str) -> Question:

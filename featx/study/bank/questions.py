@@ -220,6 +220,21 @@ class Question(Strict, ABC):
             return Verdict("not_attempted", 0.0, self.how)
         return self._judge(str(answer).strip())
 
+    def read(self, answer: object) -> str:
+        """Write an answer as it is kept, so that each way to give it is the same answer.
+
+        Parameters
+        ----------
+        answer
+            As for `mark`.
+
+        Returns
+        -------
+        str
+            Such as ``"ac"`` for ``"(A), c"``; as it is where it cannot be read.
+        """
+        return "" if answer is None or answer is ... else str(answer).strip()
+
     @abstractmethod
     def _judge(self, answer: str) -> Verdict: ...
 
@@ -229,6 +244,11 @@ class Question(Strict, ABC):
     def _wrong(self, feedback: str, misconception: str | None, score: float = 0.0) -> Verdict:
         message = f"{feedback}\nThink about this: {self.hint}"
         return Verdict("partial" if score else "wrong", score, message, misconception)
+
+
+def _letters(answer: object) -> str:
+    """Leave only the letters of an answer such as ``"(A), c"`` or ``"b and d"``."""
+    return re.sub(r"\band\b|[\s()\[\]{}<>'\"`,;.:&+/→-]", "", str(answer).lower())
 
 
 def _unreadable(expected: str, answer: str) -> Verdict:
@@ -300,8 +320,13 @@ class OneChoice(Choice):
                 raise ValueError(f"expected no feedback for the right option {option.text!r}")
         return self
 
+    def read(self, answer: object) -> str:
+        """Write an answer as it is kept."""
+        given = super().read(answer)
+        return given if self.mark(given).misconception == UNREADABLE else _letters(given)
+
     def _judge(self, answer: str) -> Verdict:
-        option = self.choices.get(answer.rstrip(").").lower())
+        option = self.choices.get(_letters(answer))
         if option is None:
             return _unreadable(f"one letter of {', '.join(self.choices)}", answer)
         if option.right:
@@ -332,8 +357,17 @@ class SeveralChoices(Choice):
                 )
         return self
 
+    def read(self, answer: object) -> str:
+        """Write an answer as it is kept."""
+        given = super().read(answer)
+        return (
+            given
+            if self.mark(given).misconception == UNREADABLE
+            else "".join(sorted(set(_letters(given))))
+        )
+
     def _judge(self, answer: str) -> Verdict:
-        chosen = set(re.sub(r"[\s,;()\[\]'\".]|\band\b", "", answer.lower()))
+        chosen = set(_letters(answer))
         if not chosen or not chosen <= set(self.choices):
             return _unreadable(f"letters of {', '.join(self.choices)}", answer)
         right = set(self.right_keys)
@@ -397,8 +431,17 @@ class BugLine(Choice):
         """The number of the line with the bug."""
         return next(key for key, option in self.choices.items() if option.right)
 
+    def read(self, answer: object) -> str:
+        """Write an answer as it is kept."""
+        given = super().read(answer)
+        return (
+            given
+            if self.mark(given).misconception == UNREADABLE
+            else _letters(given).removeprefix("line")
+        )
+
     def _judge(self, answer: str) -> Verdict:
-        found = re.fullmatch(r"(?:line)?\s*(\d+)\D?", answer.lower())
+        found = re.fullmatch(r"(?:line)?(\d+)", _letters(answer))
         lines = (self.code or "").splitlines()
         if not found or not 1 <= int(found[1]) <= len(lines):
             return _unreadable(f"the number of a line, 1 to {len(lines)}", answer)
@@ -500,7 +543,8 @@ class Value(Typed):
             return given == [float(size) for size in wanted]
         if not isinstance(wanted, int | float):
             return False
-        values = [given[0], given[0] / 100] if percent else given
+        # "91 %" is 0.91; where the wanted number is itself one of percent, it is 91 as well.
+        values = [given[0] / 100, *(given if abs(wanted) > 1 else [])] if percent else given
         return any(abs(value - wanted) <= self.tolerance + 1e-9 for value in values)
 
 
@@ -590,8 +634,13 @@ class Order(Typed):
         """The pieces in the right order."""
         return "\n".join(f"{letter}) {self.shown[letter]}" for letter in self.answer)
 
+    def read(self, answer: object) -> str:
+        """Write an answer as it is kept."""
+        given = super().read(answer)
+        return given if self.mark(given).misconception == UNREADABLE else _letters(given)
+
     def _judge(self, answer: str) -> Verdict:
-        given = re.sub(r"[\s,;>()\[\]'\".→-]", "", answer.lower())
+        given = _letters(answer)
         if sorted(given) != sorted(self.shown):
             return _unreadable(f"each letter of {', '.join(self.shown)} once", answer)
         if given in (self.answer, *self.also):
