@@ -182,7 +182,7 @@ def lab(
 
 
 QuestionId = Annotated[str | None, typer.Argument(help="A question, such as freeze-order.")]
-Lesson = Annotated[int | None, typer.Option(help="Ask the questions of this lesson.")]
+Lesson = Annotated[int | None, typer.Option(help="Ask those of this lesson that you have not answered right yet.")]
 
 
 @app.command()
@@ -217,7 +217,9 @@ def progress(
     take_in: Annotated[
         Path | None, typer.Option("--import", help="Add what --export wrote elsewhere.")
     ] = None,
-    reset: Annotated[bool, typer.Option(help="Begin anew; the old file is kept.")] = False,
+    reset: Annotated[
+        bool, typer.Option(help="Begin anew; what was there is kept in a file of its own.")
+    ] = False,
 ) -> None:
     """Show how far you are, what is due, and what you mixed up."""
     from featx.study.record import open_progress, read_export, write_export
@@ -236,6 +238,8 @@ def progress(
         typer.echo(f"Begun anew. The old file is kept: {kept}" if kept else "Nothing to reset.")
     else:
         console.print(summarise(record))
+        if record.notices:
+            raise typer.Exit(1)
 
 
 def _study(run, *arguments: object) -> None:

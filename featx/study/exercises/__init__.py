@@ -296,23 +296,23 @@ def read_exercise(path: Path) -> Exercise:
     """
     spec = importlib.util.spec_from_file_location(f"featx_own_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise FeatxError(f"{path.name}: expected a Python module.")
+        raise FeatxError(f"{path}: expected a Python module.")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        raise FeatxError(f"{path.name}, line {error.lineno}: {error.msg}.") from error
+        raise FeatxError(f"{path}, line {error.lineno}: {error.msg}.") from error
     except (Exception, SystemExit) as error:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         line = frames[-1].lineno if frames else 1
         raise FeatxError(
-            f"{path.name}, line {line}: expected a module that runs, but it stopped with "
+            f"{path}, line {line}: expected a module that runs, but it stopped with "
             f"{type(error).__name__}: {error}."
         ) from error
     exercise = getattr(module, "EXERCISE", None)
     if not isinstance(exercise, Exercise):
         raise FeatxError(
-            f"{path.name}, line 1: expected the constant EXERCISE, an Exercise; got "
+            f"{path}, line 1: expected the constant EXERCISE, an Exercise; got "
             f"{type(exercise).__name__}."
         )
     return exercise
