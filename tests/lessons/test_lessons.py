@@ -176,7 +176,7 @@ def test_every_picture_is_described(path: Path) -> None:
     ]
     assert drawing
     for i in drawing:
-        assert "*The picture shows " in cells[i + 1].source, cells[i].source
+        assert re.search(r"\*The picture shows\b", cells[i + 1].source), cells[i].source
 
 
 @pytest.mark.slow
