@@ -182,7 +182,7 @@ def lab(
 
 
 QuestionId = Annotated[str | None, typer.Argument(help="A question, such as freeze-order.")]
-Lesson = Annotated[int | None, typer.Option(help="Ask those of this lesson that you have not answered right yet.")]
+Lesson = Annotated[int | None, typer.Option(help="Those of this lesson that are not right yet.")]
 
 
 @app.command()

@@ -72,7 +72,8 @@ def torchvision_model(
 
 def is_downloaded(name: str) -> bool:
     """Tell whether the default weights of one of `torchvision_names` are in torch's cache."""
-    return _cached(torchvision.models.get_model_weights(name).DEFAULT).is_file()
+    known: Any = torchvision.models.get_model_weights(name)
+    return _cached(known.DEFAULT).is_file()
 
 
 def _cached(entry: Any) -> Path:
