@@ -82,7 +82,13 @@ def test_default_weights_take_torchvisions_road(tmp_path, monkeypatch):
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     source = resnet18(weights=None)
+    assert not featx.has_weights("resnet18")
     torch.save(source.state_dict(), folder / ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[-1])
+    assert featx.has_weights("resnet18")
+    assert not featx.has_weights("resnet50")
+    assert featx.has_weights("glyphnet")
+    with pytest.raises(featx.FeatxError, match="got 'resnet'"):
+        featx.has_weights("resnet")
     for weights in ("default", "IMAGENET1K_V1", ResNet18_Weights.IMAGENET1K_V1):
         backbone = featx.load_backbone("resnet18", weights=weights)
         assert torch.equal(backbone.model.fc.weight, source.fc.weight)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
+from nbclient import NotebookClient
 from PIL import Image
 from torchvision import models
 
@@ -319,6 +321,19 @@ def test_keeps_its_style_and_the_users(name, tmp_path):
         assert dict(mpl.rcParams) == before
         dark = saved(ax, tmp_path / f"{name}-dark.png")
     assert compare_images(str(usual), str(dark), 0.1) is None, "transparent or dark"
+
+
+@pytest.mark.slow
+def test_later_figures_show_after_the_first_of_a_notebook():
+    """The first figure loads the notebook's backend, inside our style; leaving it must not undo that."""
+    cells = [
+        "import featx, matplotlib.pyplot as plt\ndigits = featx.datasets.load_digits()",
+        "featx.plots.plot_images(digits.images[:3]);",
+        "figure, ax = plt.subplots()",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    done = NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    assert [len(cell.outputs) for cell in done.cells] == [0, 1, 1]
 
 
 @pytest.mark.parametrize("name", ["roc", "confusion_2", "learning_curves"])

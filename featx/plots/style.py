@@ -98,8 +98,16 @@ def drawing(draw: Callable[P, Axes]) -> Callable[P, Axes]:
     @functools.wraps(draw)
     def in_style(*args: P.args, **kwargs: P.kwargs) -> Axes:
         users = {name: mpl.rcParams[name] for name in _USERS}
-        with style.context(["default", users, _STYLE]):
-            return draw(*args, **kwargs)
+        interactive = mpl.is_interactive()
+        try:
+            with style.context(["default", users, _STYLE]):
+                axes = draw(*args, **kwargs)
+                # The first figure of a session loads the backend. In a notebook it turns interactive mode
+                # on, which must outlive the style: else no later figure is shown.
+                interactive = mpl.is_interactive()
+                return axes
+        finally:
+            mpl.interactive(interactive)
 
     return in_style
 

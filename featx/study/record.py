@@ -173,6 +173,12 @@ _FORMS: dict[str, type[BaseModel]] = {
 
 _Form = TypeVar("_Form", bound=BaseModel)
 
+_UNTIL_THEN = (
+    "Your answer is kept in memory and written with the next one, as soon as that works again; until then do "
+    "not stop this session."
+)
+_UNTIL_NEWER = "Until then your answers are only in memory, and gone when this session ends."
+
 
 class _Export(BaseModel):
     """The form of an exported file."""
@@ -414,10 +420,9 @@ class Progress:
                 self._write_waiting(connection)
         except FeatxError as error:
             self._trouble = (
-                f"{error} Your answer is kept in memory and written with the next one, as soon as that works "
-                "again; until then do not stop this session."
+                f"{error} {_UNTIL_NEWER if isinstance(error, _NewerFile) else _UNTIL_THEN}"
             )
-        except BaseException:
+        except Exception:
             self._waiting.pop()  # a row that cannot be written must not stand in the way of the others
             raise
         else:

@@ -17,6 +17,7 @@ from featx.errors import FeatxError
 from featx.study import practice
 from featx.study.bank import list_questions, load_cards, load_question
 from featx.study.exercises import SETUP, load_exercise
+from featx.study.record import open_progress
 from featx.study.showing import to_html, verdict_html
 from featx.study.verdicts import Check, Verdict, weigh
 
@@ -113,13 +114,30 @@ def test_quiz_of_a_lesson_asks_all_its_questions(capsys: pytest.CaptureFixture[s
         ({}, "one question or one lesson"),
         ({"question_id": "freeze-order", "lesson": 3}, "one question or one lesson"),
         ({"lesson": 3, "answer": "a"}, "one question with an answer"),
-        ({"lesson": 12}, "lesson 12 has none"),
+        ({"lesson": 12}, "lesson 12 has none. There are questions for the lessons 1, 2,"),
+        ({"question_id": 3}, r"asked with quiz\(lesson=3\)"),
         ({"question_id": "freeze"}, "got 'freeze'. Close matches: freeze-order"),
     ],
 )
 def test_wrong_use_of_quiz(arguments: dict, said: str) -> None:
     with pytest.raises(FeatxError, match=said):
         study.quiz(**arguments)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "all"])
+def test_a_review_of_nothing_is_refused(limit) -> None:
+    with pytest.raises(FeatxError, match="a limit of at least 1"):
+        study.review(limit)
+
+
+def test_a_card_is_rated_outside_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
+    card = load_cards(lesson=1)[0]
+    study.rate_card(card.key, known=False)
+    assert "comes back soon" in capsys.readouterr().out
+    (kept,) = open_progress().answers(place="card")
+    assert (kept.item, kept.score) == (card.key, 0)
+    with pytest.raises(FeatxError, match="the key of a flash card, got 'nothing'"):
+        study.rate_card("nothing", known=True)
 
 
 def test_hints_go_one_step_further_each_time(capsys: pytest.CaptureFixture[str]) -> None:

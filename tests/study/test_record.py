@@ -187,6 +187,7 @@ def test_a_file_of_a_newer_version_is_left_alone(progress: Progress) -> None:
     later = Progress(progress.path)
     later.record(answer("b"))
     assert "written by a newer featx" in later.notices[0]
+    assert "gone when this session ends" in later.notices[0]
     assert [each.item for each in later.answers()] == ["b"]  # in memory
     with sqlite3.connect(progress.path) as connection:
         assert connection.execute("SELECT count(*) FROM answers").fetchone() == (1,)
@@ -360,6 +361,18 @@ def _has_dbstat(connection: sqlite3.Connection) -> bool:
     except sqlite3.Error:
         return False
     return True
+
+
+def test_ctrl_c_while_saving_keeps_the_answer(progress: Progress, monkeypatch) -> None:
+    def stopped(self, connection):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "_write_waiting", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            progress.record(answer())
+    progress.record(answer("next"))
+    assert len(Progress(progress.path).answers()) == 2
 
 
 def test_an_export_over_the_progress_itself_is_refused(progress: Progress) -> None:

@@ -21,6 +21,10 @@ def give(field, answer: str) -> None:
         field.value = answer
 
 
+def closed(field) -> bool:
+    return all(widget.disabled for widget in getattr(field, "children", None) or [field])
+
+
 def test_there_is_a_question_of_every_kind() -> None:
     assert KINDS.keys() == {
         "one-choice", "several-choices", "bug-line", "value", "output", "order"
@@ -56,6 +60,16 @@ def test_a_question_is_answered_checked_and_there_again(question) -> None:
     assert "Not right yet" in again[3].value
     again[2].click()
     assert asked[-1] == wrong
+
+
+def test_what_the_learner_should_know_is_said_beside_the_feedback() -> None:
+    question = KINDS["one-choice"]
+    news = [["The disk is full."], []]
+    box = question_box(question, question.mark, news=lambda: news.pop(0)).children
+    box[2].click()
+    assert "The disk is full." in box[3].value
+    box[2].click()
+    assert "The disk is full." not in box[3].value
 
 
 def test_an_earlier_answer_that_no_longer_fits_does_no_harm() -> None:
@@ -99,9 +113,11 @@ def test_an_exam_keeps_answers_as_they_are_given_and_warns_before_it_ends() -> N
     button.click()
     assert f"1 of {len(questions)} have no answer yet" in report.value
     assert not button.disabled
+    assert not any(closed(field) for field in fields)
     button.click()
     assert "the report" in report.value
     assert button.disabled
+    assert all(closed(field) for field in fields)
     assert all(
         question.hint not in part.value
         for question, part in zip(questions, parts[1::2], strict=True)

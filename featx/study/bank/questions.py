@@ -233,7 +233,11 @@ class Question(Strict, ABC):
         str
             Such as ``"ac"`` for ``"(A), c"``; as it is where it cannot be read.
         """
-        return "" if answer is None or answer is ... else str(answer).strip()
+        given = "" if answer is None or answer is ... else str(answer).strip()
+        return given if self.mark(given).misconception == UNREADABLE else self._as_kept(given)
+
+    def _as_kept(self, answer: str) -> str:
+        return answer
 
     @abstractmethod
     def _judge(self, answer: str) -> Verdict: ...
@@ -320,10 +324,8 @@ class OneChoice(Choice):
                 raise ValueError(f"expected no feedback for the right option {option.text!r}")
         return self
 
-    def read(self, answer: object) -> str:
-        """Write an answer as it is kept."""
-        given = super().read(answer)
-        return given if self.mark(given).misconception == UNREADABLE else _letters(given)
+    def _as_kept(self, answer: str) -> str:
+        return _letters(answer)
 
     def _judge(self, answer: str) -> Verdict:
         option = self.choices.get(_letters(answer))
@@ -357,14 +359,8 @@ class SeveralChoices(Choice):
                 )
         return self
 
-    def read(self, answer: object) -> str:
-        """Write an answer as it is kept."""
-        given = super().read(answer)
-        return (
-            given
-            if self.mark(given).misconception == UNREADABLE
-            else "".join(sorted(set(_letters(given))))
-        )
+    def _as_kept(self, answer: str) -> str:
+        return "".join(sorted(set(_letters(answer))))
 
     def _judge(self, answer: str) -> Verdict:
         chosen = set(_letters(answer))
@@ -431,14 +427,8 @@ class BugLine(Choice):
         """The number of the line with the bug."""
         return next(key for key, option in self.choices.items() if option.right)
 
-    def read(self, answer: object) -> str:
-        """Write an answer as it is kept."""
-        given = super().read(answer)
-        return (
-            given
-            if self.mark(given).misconception == UNREADABLE
-            else _letters(given).removeprefix("line")
-        )
+    def _as_kept(self, answer: str) -> str:
+        return _letters(answer).removeprefix("line")
 
     def _judge(self, answer: str) -> Verdict:
         found = re.fullmatch(r"(?:line)?(\d+)", _letters(answer))
@@ -634,10 +624,8 @@ class Order(Typed):
         """The pieces in the right order."""
         return "\n".join(f"{letter}) {self.shown[letter]}" for letter in self.answer)
 
-    def read(self, answer: object) -> str:
-        """Write an answer as it is kept."""
-        given = super().read(answer)
-        return given if self.mark(given).misconception == UNREADABLE else _letters(given)
+    def _as_kept(self, answer: str) -> str:
+        return _letters(answer)
 
     def _judge(self, answer: str) -> Verdict:
         given = _letters(answer)
