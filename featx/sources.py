@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -182,6 +184,7 @@ class Source:
             # A seed for the workers, without a draw from the generator that is the user's.
             generator=torch.Generator().manual_seed(torch.initial_seed() % 2**63),
             collate_fn=partial(_together, prepare=prepare, prepared=one_by_one),
+            worker_init_fn=_leave_quietly,
         )
         return _raised(iter(loader))
 
@@ -474,6 +477,17 @@ def _together(entries: list[_Entry], prepare: Prepare | None, prepared: bool) ->
         {entry.row: entry.digest for entry in entries},
         {entry.row: entry.broken for entry in entries if entry.image is None},
     )
+
+
+def _leave_quietly(_: int) -> None:
+    """Let a reading process not complain that it could not hand on a batch: its parent was stopped."""
+    said = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, (ConnectionError, EOFError)):
+            said(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def _raised(batches: Iterator[Batch | str]) -> Iterator[Batch]:

@@ -127,7 +127,7 @@ def test_no_answer_is_not_a_wrong_answer(answer) -> None:
     assert (verdict.status, verdict.score) == ("not_attempted", 0.0)
 
 
-@pytest.mark.parametrize("answer", ["z", "ab", 1, True, ["a"], "the first"])
+@pytest.mark.parametrize("answer", ["z", "ab", 1, True, ["a", "b"], "the first"])
 def test_no_such_option(answer) -> None:
     verdict = load_question("freeze-order").mark(answer)
     assert (verdict.status, verdict.score) == ("wrong", 0.0)

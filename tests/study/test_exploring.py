@@ -21,7 +21,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_every_state_is_computed_once_and_a_move_only_shows_it(shown: list[Any]) -> None:
-    asked = []
+    asked, open_before = [], plt.get_fignums()
 
     def state(kind: str, labels: int) -> tuple[str, Any]:
         asked.append((kind, labels))
@@ -31,7 +31,7 @@ def test_every_state_is_computed_once_and_a_move_only_shows_it(shown: list[Any])
 
     explore(state, kind=("pixels", "features"), labels=(5, 1))
     assert sorted(asked) == [("features", 1), ("features", 5), ("pixels", 1), ("pixels", 5)]
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == open_before
     (buttons, slider, picture) = shown[0].children
     assert (buttons.value, slider.value) == ("pixels", 5)  # the first of each
     assert slider.options == (1, 5)
