@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from spellchecker import SpellChecker
 
 from featx.study.bank import list_questions, load_cards
 from featx.study.exercises import Exercise, list_exercises, load_exercise
@@ -73,8 +74,8 @@ def links(path: Path) -> list[str]:
     return re.findall(r"\]\(([^)\s]+)\)", text)
 
 
-def test_the_first_lessons_are_there() -> None:
-    assert [path.stem for path in LESSONS][:2] == ["00_start_here", "01_why_extract_features"]
+def test_all_lessons_are_there() -> None:
+    assert [path.stem[:2] for path in LESSONS] == [f"{number:02d}" for number in range(13)]
     assert {path.stem for path in SOLUTIONS.iterdir()} == {path.stem for path in LESSONS}
 
 
@@ -114,10 +115,54 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in anchors, link
 
 
-def test_start_here_links_every_section_of_lesson_01() -> None:
-    start, first = LESSONS[:2]
-    wanted = {f"{first.name}#{section}" for section in SECTIONS if section != "Take-aways"}
+def test_start_here_links_every_section_of_every_lesson() -> None:
+    start, *others = LESSONS
+    wanted = {f"{path.name}#{section}" for path in others for section in SECTIONS[:-1]}
     assert wanted <= set(links(start))
+
+
+def test_start_here_says_the_minutes_of_each_lesson() -> None:
+    start, *others = LESSONS
+    text = nbformat.read(start, as_version=4)
+    rows = "\n".join(cell.source for cell in text.cells if cell.cell_type == "markdown")
+    for path in others:
+        top = nbformat.read(path, as_version=4).cells[0].source
+        minutes = re.search(r"^\*\*Minutes:\*\* about (\d+)\.", top, re.MULTILINE)
+        assert minutes
+        assert f"]({path.name}) | {minutes[1]} |" in rows
+
+
+@pytest.mark.parametrize("place", range(13))
+def test_a_lesson_links_the_one_before_and_the_next_above_and_below(place: int) -> None:
+    cells = nbformat.read(LESSONS[place], as_version=4).cells
+    neighbours = [LESSONS[i].name for i in (place - 1, place + 1) if 0 <= i < len(LESSONS)]
+    for cell in (cells[0], cells[-1]):
+        assert set(neighbours) <= set(re.findall(r"\]\(([^)\s#]+)\)", cell.source))
+
+
+@pytest.mark.parametrize("path", LESSONS[1:], ids=name_of)
+def test_a_lesson_has_a_knob_two_bugs_and_a_guess_before_results(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells)
+    assert re.search(r"^explore\(", text, re.MULTILINE)
+    bugs = re.findall(r"^### Bug \d: ", text, re.MULTILINE)
+    fixes = yaml.safe_load((SOLUTIONS / f"{path.stem}.yaml").read_text(encoding="utf-8"))
+    assert len(bugs) >= 2
+    assert sum(task["shows"].startswith("Fixed") for task in fixes) >= len(bugs)
+    assert text.count("**Predict") >= 9  # one a section, or nearly
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=name_of)
+def test_words_are_spelled_right(path: Path) -> None:
+    """Names and terms that no general dictionary has stand in ``words.txt``."""
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    no_prose = r"```.*?```|`[^`]*`|<code>.*?</code>|<[^>]*>|https?://\S+|\]\([^)]*\)"
+    words = re.findall(r"[A-Za-z]{3,}(?:'[a-z]+)?", re.sub(no_prose, " ", text, flags=re.DOTALL))
+    ours = set(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split())
+    assert (
+        SpellChecker().unknown({word.lower().removesuffix("'s") for word in words} - ours) == set()
+    )
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=name_of)
