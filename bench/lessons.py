@@ -27,7 +27,7 @@ import time
 from ipywidgets import RadioButtons, SelectionSlider
 
 longest = 0.0
-for knob in [each for each in gc.get_objects() if isinstance(each, (RadioButtons, SelectionSlider))]:
+for knob in [each for each in gc.get_objects() if type(each) in (RadioButtons, SelectionSlider)]:
     for label in reversed(knob._options_labels):
         begin = time.perf_counter()
         knob.label = label
@@ -45,16 +45,16 @@ def main() -> None:
         if wanted and path.stem[:2] not in wanted:
             continue
         notebook = nbformat.read(path, as_version=4)
+        *lesson, moves = notebook.cells = [*notebook.cells, nbformat.v4.new_code_cell(MOVES)]
         client = NotebookClient(notebook, timeout=600, kernel_name="python3")
         with tempfile.TemporaryDirectory() as folder:
             os.environ["FEATX_DATA_DIR"] = folder  # no answer of the user's changes what is shown
             with client.setup_kernel():
                 begin = time.perf_counter()
-                for place, cell in enumerate(notebook.cells):
+                for place, cell in enumerate(lesson):
                     client.execute_cell(cell, place)
                 seconds = time.perf_counter() - begin
-                moves = nbformat.v4.new_code_cell(MOVES)
-                client.execute_cell(moves, len(notebook.cells))
+                client.execute_cell(moves, len(lesson))
         total += seconds
         print(f"| {path.stem} | {seconds:.1f} | {moves.outputs[0].text.strip()} |", flush=True)
     print(f"| together | {total:.1f} | |")
