@@ -18,13 +18,15 @@ from featx.pitfalls.thresholds import THRESHOLDS
 __all__ = ["check_preprocessing"]
 
 
-# Lowest and highest values of other normalisations that are met in the wild, by number of channels.
-_OTHERS: dict[str, tuple[list[float], list[float]]] = {
-    "mean 0.5 and std 0.5 (-1 to 1)": ([-1.0], [1.0]),
-    "ImageNet's mean and std": ([-2.118, -2.036, -1.804], [2.249, 2.429, 2.640]),
-    "Caffe's (0-255 minus the mean, BGR)": ([-103.94, -116.78, -123.68], [151.06, 138.22, 131.32]),
-    "MNIST's mean 0.1307 and std 0.3081": ([-0.4243], [2.8215]),
-}
+# Name, lowest and highest values of other normalisations that are met in the wild, for so many channels.
+_OTHERS: list[tuple[str, list[float], list[float]]] = [
+    ("mean 0.5 and std 0.5 (-1 to 1)", [-1.0], [1.0]),
+    ("mean 0.5 and std 0.5 (-1 to 1)", [-1.0] * 3, [1.0] * 3),
+    ("ImageNet's mean and std", [-2.118, -2.036, -1.804], [2.249, 2.429, 2.640]),
+    ("ImageNet's mean and std (0.449 and 0.226 for grey)", [-1.987], [2.438]),
+    ("Caffe's (0-255 minus the mean, BGR)", [-103.94, -116.78, -123.68], [151.06, 138.22, 131.32]),
+    ("MNIST's mean 0.1307 and std 0.3081", [-0.4243], [2.8215]),
+]
 
 
 @dataclass(frozen=True)
@@ -225,14 +227,10 @@ def _wrong_range(values: np.ndarray, expected: _Expected, limit: dict) -> Findin
         )
     if low.min() >= 0 - beyond and high.max() <= 1 + beyond and span > 1.3:
         return finding("not_normalised", f"The batch has {got}; the model was trained on {right}.")
-    for name, (other_low, other_high) in _OTHERS.items():
-        if len(other_low) not in (1, len(low)) or (name.startswith("MNIST") and len(low) != 1):
+    for name, other_low, other_high in _OTHERS:
+        if len(other_low) != len(low):
             continue
-        other = _Expected(
-            np.broadcast_to(np.array(other_low), low.shape),
-            np.broadcast_to(np.array(other_high), low.shape),
-            None,
-        )
+        other = _Expected(np.array(other_low), np.array(other_high), None)
         for order in (slice(None), slice(None, None, -1)):
             if other.fits(low[order], high[order], beyond) and _fills(low, high, other, order):
                 text = f"The batch has {got}, which fits {name}; the model was trained on {right}."

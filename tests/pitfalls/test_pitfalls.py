@@ -270,6 +270,7 @@ def test_each_mistake_with_photographs_has_its_name(resnet, code, which):
         ("normalised_twice", lambda x: ((x - 0.3) / 0.35 - 0.3) / 0.35),
         ("other_normalisation", lambda x: x * 2 - 1),
         ("other_normalisation", lambda x: (x - 0.1307) / 0.3081),
+        ("other_normalisation", lambda x: (x - 0.485) / 0.229),
         ("unusual_statistics", lambda x: (1 - x - 0.3) / 0.35),
         ("unusual_statistics", lambda x: (x * 0 - 0.3) / 0.35),
         ("channels_last", lambda x: ((x - 0.3) / 0.35).permute(0, 2, 3, 1)),
