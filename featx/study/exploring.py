@@ -76,12 +76,15 @@ def _control(name: str, values: list[Any]) -> Any:
     import ipywidgets
 
     description = name.replace("_", " ")
+    whole = {"description_width": "initial"}  # else ipywidgets cuts a long name off
     if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
         return ipywidgets.SelectionSlider(
-            options=sorted(values), value=values[0], description=description
+            options=sorted(values), value=values[0], description=description, style=whole
         )
     options = [(str(value), value) for value in values]
-    return ipywidgets.RadioButtons(options=options, value=values[0], description=description)
+    return ipywidgets.RadioButtons(
+        options=options, value=values[0], description=description, style=whole
+    )
 
 
 def _shown(state: Any) -> tuple[str, str]:
