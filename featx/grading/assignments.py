@@ -240,7 +240,7 @@ def _head_cell(assignment: Assignment) -> Any:
 
 About {assignment.minutes} minutes, {assignment.points:g} points.
 
-* Where you see `"?"`, put the letter of your answer between the quotes.
+* Where you see `"?"`, put your answer between the quotes. Below each question stands what is asked for.
 * Where you see `# YOUR ANSWER HERE`, write your code. Keep the names of functions and variables.
 * Cells named *Try it* are for you: they help, and give no points.
 * At the end choose *Restart Kernel and Run All Cells*, save, and hand in.

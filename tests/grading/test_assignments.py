@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 
 from featx.errors import FeatxError
 from featx.grading.assignments import (
+    Item,
     build_assignment,
     check_assignment,
     list_assignments,
     load_assignment,
 )
-from featx.study.exercises import STUB
+from featx.study.bank import load_question
+from featx.study.exercises import STUB, load_exercise
 
 COURSE = Path(__file__).parents[2] / "autograders"
 
@@ -60,6 +64,57 @@ def test_the_notebook_is_valid_and_has_no_outputs() -> None:
             assert not cell.outputs
             assert cell.execution_count is None
             ast.parse(cell.source)
+
+
+def test_a_set_of_problems_for_each_two_lessons_and_a_final_for_all() -> None:
+    lessons = {
+        name: {_lesson(item) for item in load_assignment(name, COURSE).items}
+        for name in list_assignments(COURSE)
+    }
+    for number in range(1, 6):
+        assert lessons[f"ps{number}"] == {2 * number - 1, 2 * number}
+    assert lessons["final"] == set(range(1, 12))
+
+
+def test_nothing_is_asked_in_two_assignments() -> None:
+    items = [
+        item.id for name in list_assignments(COURSE) for item in load_assignment(name, COURSE).items
+    ]
+    assert len(set(items)) == len(items)
+
+
+def _lesson(item: Item) -> int:
+    return (load_question(item.question) if item.question else load_exercise(item.id)).lesson
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_assignments(COURSE))
+def test_the_reference_earns_every_point_and_a_blank_none(name: str, capsys) -> None:
+    possible = {f"test-{item.id}": item.points for item in load_assignment(name, COURSE).items}
+    assert _marks(name, lambda source: source) == possible
+    blank = re.compile(r"### BEGIN SOLUTION.*?### END SOLUTION", re.DOTALL)
+    assert _marks(name, lambda source: blank.sub(STUB, source)) == dict.fromkeys(possible, 0.0)
+    assert capsys.readouterr().err == ""  # nbgrader gives no marks where there is anything on it
+
+
+def _marks(name: str, answer: Callable[[str], str]) -> dict[str, float]:
+    """Run the notebook's cells in plain Python; return what each test cell says was earned."""
+    notebook = nbformat.read(COURSE / f"source/{name}/{name}.ipynb", as_version=4)
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    earned = {}
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or cell.metadata.nbgrader.grade_id.startswith("try-"):
+            continue
+        source = answer(cell.source) if cell.metadata.nbgrader.solution else cell.source
+        *statements, last = ast.parse(source).body
+        exec(compile(ast.Module(statements, []), "<cell>", "exec"), namespace)
+        if cell.metadata.nbgrader.grade:
+            assert isinstance(last, ast.Expr)
+            value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace)
+            earned[cell.metadata.nbgrader.grade_id] = value
+        else:
+            exec(compile(ast.Module([last], []), "<cell>", "exec"), namespace)
+    return earned
 
 
 def test_each_problem_is_asked_as_a_question_and_as_code() -> None:
