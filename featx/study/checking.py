@@ -45,17 +45,17 @@ def check_path(path: Path, say: Callable[[str], object]) -> int:
         files = sorted(
             each
             for each in path.iterdir()
-            if each.suffix in (".yaml", ".py") and not each.name.startswith("_")
+            if each.suffix in _CHECKS and not each.name.startswith("_")
         )
         if not files:
             raise FeatxError(f"Expected YAML files or exercise modules in {path}, found none.")
-    elif path.suffix in (".yaml", ".py") and path.is_file():
+    elif path.suffix in _CHECKS and path.is_file():
         files = [path]
     else:
         raise FeatxError(f"Expected a .yaml file, a .py file or a folder of them, got {path}.")
     total = 0
     for file in files:
-        faults, right = _check_bank(file) if file.suffix == ".yaml" else _check_module(file)
+        faults, right = _CHECKS[file.suffix](file)
         for line, message in faults:
             say(f"{file}:{line}: {message}")
         if not faults:
@@ -258,3 +258,10 @@ def _try(exercise: Exercise, source: str, seed: int = 1) -> Verdict | str:
 
 def _name(verdict: Verdict | str) -> str:
     return verdict if isinstance(verdict, str) else f"{verdict.status} with score {verdict.score:g}"
+
+
+def _check_ending(path: Path) -> tuple[list[tuple[int, str]], str]:
+    return [(1, f"expected the ending .yaml, got {path.suffix}: no file of that name is read.")], ""
+
+
+_CHECKS = {".yaml": _check_bank, ".yml": _check_ending, ".py": _check_module}

@@ -208,6 +208,15 @@ def test_a_fault_in_an_exercise_has_its_line(
     assert any(each.startswith(f"{path}:{line}: ") and said in each for each in lines), lines
 
 
+def test_a_file_that_would_not_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yml").write_text(QUESTIONS)
+    said: list[str] = []
+    assert check_path(tmp_path, said.append) == 1
+    assert said == [
+        f"{tmp_path / 'mine.yml'}:1: expected the ending .yaml, got .yml: no file of that name is read."
+    ]
+
+
 @pytest.mark.parametrize("name", ["nothing.txt", "nowhere.yaml"])
 def test_nothing_to_check(tmp_path: Path, name: str) -> None:
     with pytest.raises(FeatxError, match=r"Expected a \.yaml file, a \.py file or a folder"):
