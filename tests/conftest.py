@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import URLError
 
 import matplotlib
 import pytest
+from playwright.sync_api import Page, expect, sync_playwright
 
 matplotlib.use("Agg")
 
@@ -85,3 +94,107 @@ def glyphnet_features(digits):
     import featx
 
     return featx.extract(featx.load_backbone("glyphnet"), digits, progress=False)
+
+
+# Chromium as root in a container; and it shall not call home.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+
+
+@pytest.fixture
+def page(chromium: str) -> Iterator[Page]:
+    """A window of a fresh browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(90_000)
+        expect.set_options(timeout=60_000)  # a busy machine opens JupyterLab slowly
+        yield page
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A JupyterLab that runs: its address, which opens lesson 00, and the folder of its notebooks."""
+
+    address: str
+    folder: Path
+
+    def open(self, page: Page, name: str) -> None:
+        """Open a notebook, close all others, and wait for its kernel."""
+        page.goto(self.address.replace("00_start_here", name) + "&reset")
+        page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").first.wait_for()
+        self.wait_for_idle_kernel(page)
+
+    def wait_for_idle_kernel(self, page: Page) -> None:
+        # The status bar, not the notebook's own circle: that one looks idle before there is a kernel.
+        status = page.locator("#jp-main-statusbar").get_by_text("Python 3 (ipykernel) | Idle")
+        expect(status).to_be_visible(timeout=180_000)
+
+    def run_all(self, page: Page) -> None:
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+    def save(self, page: Page) -> None:
+        page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
+    def stop_kernels(self, page: Page) -> None:
+        """Each kernel holds torch in memory; a dozen of them are too many for a small machine."""
+        page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+
+
+@pytest.fixture(scope="module")
+def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Run `make lab` on a copy of the lessons."""
+    home = tmp_path_factory.mktemp("lab")
+    folder, log = home / "lessons", home / "lab.log"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        "make",
+        "lab",
+        f"VENV={sys.prefix}",
+        f"PORT={port}",
+        f"LAB_FLAGS=--folder {folder} --no-browser --expose-app-in-browser",
+    ]
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    # as on a first start: no tabs or settings of an earlier session
+    env["FEATX_DATA_DIR"] = str(home / "progress")
+    env["JUPYTERLAB_WORKSPACES_DIR"] = str(home / "workspaces")
+    env["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
+    with log.open("w") as out:
+        server = subprocess.Popen(
+            command, cwd=root, stdout=out, stderr=out, env=env, start_new_session=True
+        )
+    try:
+        yield Lab(_printed_address(server, log, port), folder)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _printed_address(server: subprocess.Popen, log: Path, port: int) -> str:
+    """Wait until the server prints its address, as a learner without a browser would read it."""
+    pattern = re.compile(rf"http://(?:localhost|127\.0\.0\.1):{port}/lab\S*token=\w+")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        found = pattern.search(log.read_text())
+        # it is printed a moment before the server listens
+        with contextlib.suppress(URLError):
+            if found and urllib.request.urlopen(found.group()).status == 200:
+                return found.group()
+        time.sleep(0.5)
+    raise AssertionError(f"make lab printed no address:\n{log.read_text()}")

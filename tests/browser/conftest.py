@@ -1,23 +1,11 @@
-"""A browser, and what a reader's eye needs of a page."""
+"""What a reader's eye needs of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
-
-# Chromium as root in a container; and it shall not call home.
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
+from playwright.sync_api import Locator
 
 # For each element with text of its own: its colour and what lies behind it. Where nothing is painted
 # behind, the page's own ground shows, which CSS calls Canvas.
@@ -39,18 +27,6 @@ _COLOURS = """top => {
     .filter(e => !["STYLE", "TITLE"].includes(e.tagName))
     .map(e => [getComputedStyle(e).color, behind(e), getComputedStyle(e).opacity]);
 }"""
-
-
-@pytest.fixture
-def page(chromium: str) -> Iterator[Page]:
-    """A window of a fresh browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(90_000)
-        expect.set_options(timeout=60_000)  # a busy machine opens JupyterLab slowly
-        yield page
-        browser.close()
 
 
 @pytest.fixture

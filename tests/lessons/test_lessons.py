@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 import yaml
+from playwright.sync_api import Locator, Page, expect
 from spellchecker import SpellChecker
 
 from featx.study.bank import list_questions, load_cards
@@ -225,43 +228,101 @@ def test_every_picture_is_described(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.browser
 @pytest.mark.no_network
 @pytest.mark.parametrize("path", LESSONS, ids=name_of)
-def test_lesson_runs_offline(path: Path, offline, tmp_path: Path, record_property) -> None:
-    """It runs as it is, and with the solutions; what they do not touch comes out the same twice."""
-    as_it_is = nbformat.read(path, as_version=4)
-    start = time.monotonic()
-    first = execute(as_it_is, offline, tmp_path / path.name)
-    record_property("seconds", round(time.monotonic() - start, 1))
-
+def test_lesson_runs(path: Path, lab: Any, page: Page, offline, tmp_path: Path) -> None:
+    """In JupyterLab as it is, and offline with the solutions; all else comes out the same twice."""
+    as_it_is = run_in_the_lab(path.stem, lab, page)
     notebook, expected = solved(path)
-    second = execute(notebook, offline, tmp_path / f"solved_{path.name}")
-    for i, (one, other) in enumerate(zip(first, second, strict=True)):
+    with_solutions = run_offline(notebook, offline, tmp_path / path.name)
+    for i, (one, other) in enumerate(zip(as_it_is, with_solutions, strict=True)):
+        source = notebook.cells[i].source
         if i in expected:
-            assert expected[i] not in one, as_it_is.cells[i].source
-            assert expected[i] in other, f"{as_it_is.cells[i].source}\n{other}"
+            assert expected[i] not in one, source
+            assert expected[i] in other, f"{source}\n{other}"
         else:
-            assert one == other, as_it_is.cells[i].source
+            assert one == other, source
 
 
-def execute(notebook: nbformat.NotebookNode, offline, file: Path) -> list[str]:
+def run_in_the_lab(name: str, lab: Any, page: Page) -> list[str]:
+    """Run a lesson in the browser, use its knob and its questions by keys; return what cells show."""
+    lab.open(page, name)
+    lab.run_all(page)
+    deadline = time.monotonic() + 600  # a busy machine is not a fault of the lesson
+    cells: list[Any] = []
+    while not cells or any(c.cell_type == "code" and not c.execution_count for c in cells):
+        assert time.monotonic() < deadline, f"{name} did not run to its end"
+        page.wait_for_timeout(2000)
+        lab.save(page)
+        cells = nbformat.read(lab.folder / f"{name}.ipynb", as_version=4).cells
+        errors = [o for c in cells for o in c.get("outputs", []) if o.output_type == "error"]
+        assert not errors, errors
+    shots = os.environ.get("FEATX_SCREENSHOTS")  # a folder, to look at what a learner sees
+    for call, use in {"explore(": turn_the_knob, "quiz(": ask_for_a_verdict}.items():
+        for place, cell in enumerate(cells):
+            if re.search(rf"^{re.escape(call)}", cell.source, re.MULTILINE):
+                use(scrolled_to(page, place))
+                if shots:
+                    page.screenshot(path=f"{shots}/{name}_{call[:-1]}.png")
+    lab.stop_kernels(page)
+    return [text_of(cell) for cell in cells]
+
+
+def scrolled_to(page: Page, place: int) -> Locator:
+    """Scroll to a cell, for JupyterLab keeps only what is in sight, and return its outputs."""
+    notebook = "window.jupyterapp.shell.currentWidget.content"
+    page.evaluate(f"place => {notebook}.scrollToItem(place, 'start')", place)
+    cell = page.locator(f'.jp-Cell[data-windowed-list-index="{place}"]')
+    output = cell.locator(".jp-OutputArea").last
+    output.scroll_into_view_if_needed()
+    return output
+
+
+def turn_the_knob(output: Locator) -> None:
+    """Move the first control by keys alone: what is shown follows."""
+    status = output.get_by_role("status")
+    before = status.inner_text()
+    knob = output.get_by_role("slider").or_(output.get_by_role("radio")).first
+    knob.focus()
+    if knob.get_attribute("role") == "slider":
+        at_end = knob.get_attribute("aria-valuenow") == knob.get_attribute("aria-valuemax")
+        knob.press("ArrowLeft" if at_end else "ArrowRight")
+    else:
+        knob.press("Tab")
+        output.page.keyboard.press("Space")
+    expect(status).not_to_have_text(before)
+
+
+def ask_for_a_verdict(output: Locator) -> None:
+    """Press the first button by keys alone: it asks for an answer, or judges one."""
+    output.get_by_role("button", name="Check").first.focus()
+    output.page.keyboard.press("Enter")
+    expect(output.get_by_role("alert").first).to_be_visible()
+
+
+def run_offline(notebook: nbformat.NotebookNode, offline, file: Path) -> list[str]:
     """Run a notebook with the network cut off; return what each cell shows, as text."""
     nbformat.write(notebook, file)
     command = ["-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", file]
     # One thread: two that wait for each other are far slower than one where other tests run too.
     done = offline(command, cwd=file.parent, timeout=600, env={"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
-    shown = []
-    for cell in nbformat.read(file, as_version=4).cells:
-        outputs = cell.get("outputs", [])
-        assert not [o for o in outputs if o.get("name") == "stderr"], outputs
-        texts = [o["text"] if o.output_type == "stream" else text_of(o.data) for o in outputs]
-        shown.append("".join(texts))  # a kernel may send one print in two pieces
-        assert "Warning" not in shown[-1], shown[-1]
-    if any("ipywidgets" in cell.source or "quiz(" in cell.source for cell in notebook.cells):
-        assert any("VBox(" in text for text in shown)
-    return shown
+    return [text_of(cell) for cell in nbformat.read(file, as_version=4).cells]
 
 
-def text_of(data: dict) -> str:
-    return data.get("text/html") or data.get("text/plain", "")
+def text_of(cell: nbformat.NotebookNode) -> str:
+    """Return what a cell shows; there is no warning in it, and a widget where one is made."""
+    outputs = cell.get("outputs", [])
+    assert not [o for o in outputs if o.get("name") == "stderr"], outputs
+    texts = [
+        o.text
+        if o.output_type == "stream"
+        else o.data.get("text/html") or o.data.get("text/plain", "")
+        for o in outputs
+    ]
+    text = "".join(texts)  # a kernel may send one print in two pieces
+    assert "Warning" not in text, text
+    if cell.cell_type == "code" and re.search(r"^(explore|quiz|exam)\(", cell.source, re.MULTILINE):
+        assert "VBox(" in text
+    return text
