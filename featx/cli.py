@@ -301,6 +301,44 @@ def check(
     typer.echo(f"{name} is up to date.")
 
 
+@app.command()
+def grade(
+    name: Annotated[str, typer.Argument(metavar="ASSIGNMENT", help="Its name in the course.")],
+    course_dir: CourseDir = Path("autograders"),
+    student: Annotated[
+        list[str] | None, typer.Option(help="Only this one; may be given several times.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Submissions at a time: one a core.")] = None,
+    sandbox: Annotated[
+        str, typer.Option(help="auto, bwrap, or none: unprotected, for submissions you trust.")
+    ] = "auto",
+    timeout: Annotated[float | None, typer.Option(help="Seconds for one cell.")] = None,
+    memory: Annotated[str, typer.Option(help="For one submission, beyond torch itself.")] = "4GiB",
+    regrade: Annotated[bool, typer.Option(help="Run what is known already as well.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only show which marks would change.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write a report: .json.")] = None,
+) -> None:
+    """Grade all submissions of an assignment, each in a sandbox, and record them in the gradebook."""
+    with _course_extra():
+        from featx.grading.report import grade_in_terminal
+
+    found = grade_in_terminal(
+        name,
+        course_dir,
+        students=student,
+        jobs=jobs,
+        sandbox=sandbox,
+        timeout=timeout,
+        memory=memory,
+        regrade=regrade,
+        dry_run=dry_run,
+        report=report,
+        console=Console(),
+    )
+    if found:
+        raise ProblemFound(found)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error is one sentence on stderr and an exit status.
 

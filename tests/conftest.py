@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -55,9 +56,14 @@ def chromium() -> str:
 
 
 @pytest.fixture(scope="session")
-def offline() -> Callable[..., subprocess.CompletedProcess[str]]:
+def bwrap() -> str:
+    """The sandbox's program."""
+    return _need("bwrap", "bubblewrap")
+
+
+@pytest.fixture(scope="session")
+def offline(bwrap: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Return a function that runs ``python ARGUMENTS…`` with the network really cut off."""
-    bwrap = _need("bwrap", "bubblewrap")
     cut_off = [bwrap, "--dev-bind", "/", "/", "--unshare-net", "--die-with-parent", "--"]
 
     def run(
@@ -80,6 +86,33 @@ def offline() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs ``featx ARGUMENTS…`` in this process.
+
+    A process of its own spends most of its ten seconds on importing torch. That the program behaves so
+    as a process, too, is for a few tests to show.
+    """
+    from featx.cli import main
+
+    def run(*arguments: str | Path, typed: str = "") -> subprocess.CompletedProcess[str]:
+        out, err, status = io.StringIO(), io.StringIO(), 0
+        with (
+            monkeypatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.setattr(sys, "stdin", io.StringIO(typed))  # it ends after what is typed
+            patch.setenv("COLUMNS", "100")
+            try:
+                main([str(argument) for argument in arguments])
+            except SystemExit as ended:
+                status = ended.code or 0
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def digits():
     """Load scikit-learn's handwritten digits."""
@@ -94,6 +127,14 @@ def glyphnet_features(digits):
     import featx
 
     return featx.extract(featx.load_backbone("glyphnet"), digits, progress=False)
+
+
+@pytest.fixture(scope="session")
+def letters():
+    """Draw GlyphNet's training letters: a second for 2500 of them."""
+    from featx.glyphnet.glyphs import render_letters
+
+    return render_letters()
 
 
 # Chromium as root in a container; and it shall not call home.

@@ -15,7 +15,7 @@ from featx.study.bank import load_question
 from featx.study.exercises import load_exercise
 from featx.study.verdicts import Verdict
 
-__all__ = ["mark_answer", "mark_exercise"]
+__all__ = ["mark_answer", "mark_exercise", "report"]
 
 
 def mark_answer(question_id: str, namespace: Mapping[str, Any], points: float) -> float:
@@ -80,9 +80,28 @@ def mark_exercise(
     return _report(exercise.judge(exercise.observe(namespace, seed), seed), points)
 
 
-def _report(verdict: Verdict, points: float) -> float:
+def report(verdict: Verdict, points: float) -> tuple[str, float]:
+    """Say what a verdict is worth.
+
+    Parameters
+    ----------
+    verdict
+        On a question or an exercise.
+    points
+        What a complete answer is worth.
+
+    Returns
+    -------
+    tuple of str and float
+        The feedback for the student, and the points, 0 to `points`.
+    """
+    share = verdict.score if 0 <= verdict.score <= 1 else 0.0  # not a number is in no range
     # Rounded down to hundredths: a share of thirds must not add up to more than the whole.
-    earned = math.floor(verdict.score * points * 100 + 1e-9) / 100
-    print(verdict)
-    print(f"{earned:g} of {points:g} points")
+    earned = math.floor(share * points * 100 + 1e-9) / 100
+    return f"{verdict}\n{earned:g} of {points:g} points\n", earned
+
+
+def _report(verdict: Verdict, points: float) -> float:
+    text, earned = report(verdict, points)
+    print(text, end="")
     return earned

@@ -160,9 +160,10 @@ def card_box(card: Card, rate: Callable[[bool], str]) -> Any:
     said = ipywidgets.HTML()
 
     def show(_: object) -> None:
+        # First the buttons: who hears the answer and presses Tab must find them.
+        rating.layout.display = ""
         # The answer is not only shown but read aloud.
         back.value = f'<div role="alert" style="margin-left: 1.5em">{to_html(card.back)}</div>'
-        rating.layout.display = ""
 
     def rated(known: bool) -> Callable[[object], None]:
         def press(_: object) -> None:

@@ -33,7 +33,15 @@ from featx.errors import FeatxError, close_matches
 from featx.study.folders import own_folders
 from featx.study.verdicts import Verdict
 
-__all__ = ["SETUP", "STUB", "Exercise", "list_exercises", "load_exercise", "read_exercise"]
+__all__ = [
+    "SETUP",
+    "STUB",
+    "Exercise",
+    "list_exercises",
+    "load_exercise",
+    "observe_function",
+    "read_exercise",
+]
 
 FOLDER = Path(__file__).parent
 
@@ -123,26 +131,7 @@ class Exercise:
         dict
             Plain data only (numbers, strings, booleans, lists, dicts): it survives JSON.
         """
-        function = namespace.get(self.entry)
-        if function is None:
-            return {"missing": f"there is no function named `{self.entry}`"}
-        if not callable(function):
-            return {"missing": f"`{self.entry}` is a {type(function).__name__}, not a function"}
-        if _same_code(getattr(function, "__code__", None), self.starter):
-            return {"untouched": True}
-        # Warnings are no mistakes, and anything on stderr would cost all marks in nbgrader.
-        with (
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(action="ignore"),
-            torch.random.fork_rng(devices=[]),
-        ):
-            torch.manual_seed(seed)
-            try:
-                return self.observer(function, seed)
-            except NotImplementedError:
-                return {"untouched": True}
-            except (Exception, SystemExit) as error:
-                return {"error": _describe(error, function)}
+        return observe_function(self.observer, self.entry, self.starter, namespace, seed)
 
     def judge(self, observation: Mapping[str, Any], seed: int = 0) -> Verdict:
         """Turn an observation into a verdict, without the learner's code.
@@ -171,6 +160,44 @@ class Exercise:
         if "error" in observation:
             return Verdict("error", 0.0, _error_message(self.entry, observation["error"]))
         return self.judger(dict(observation), seed)
+
+
+def observe_function(
+    observer: Callable[[Callable[..., Any], int], dict[str, Any]],
+    entry: str,
+    starter: str,
+    namespace: Mapping[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """Measure what a learner's function does, without the exercise that it belongs to.
+
+    Parameters
+    ----------
+    observer, entry, starter
+        As `Exercise` has them.
+    namespace, seed
+        As for `Exercise.observe`, which says what is returned.
+    """
+    function = namespace.get(entry)
+    if function is None:
+        return {"missing": f"there is no function named `{entry}`"}
+    if not callable(function):
+        return {"missing": f"`{entry}` is a {type(function).__name__}, not a function"}
+    if _same_code(getattr(function, "__code__", None), starter):
+        return {"untouched": True}
+    # Warnings are no mistakes, and anything on stderr would cost all marks in nbgrader.
+    with (
+        contextlib.redirect_stderr(io.StringIO()),
+        warnings.catch_warnings(action="ignore"),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(seed)
+        try:
+            return observer(function, seed)
+        except NotImplementedError:
+            return {"untouched": True}
+        except (Exception, SystemExit) as error:
+            return {"error": _describe(error, function)}
 
 
 def _source(function: Callable[..., Any], name: str) -> str:

@@ -1,0 +1,145 @@
+"""A rebuilt notebook is run cell by cell in a sandboxed child; what kills the child costs one cell."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from featx.grading.controls import make_controls
+from featx.grading.marks import Mark, observer_source, read_mark
+from featx.grading.rebuild import Part, Rebuilt
+from featx.grading.sandbox import Child, Sandbox
+from featx.study.bank import load_question
+from featx.study.exercises import load_exercise
+
+__all__ = ["Ran", "execute"]
+
+#: All cells of a submission together may take this many times the seconds of one.
+CELLS_TOGETHER = 5
+#: Files are sent in pieces of this many bytes.
+PIECE = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What came of one cell.
+
+    Attributes
+    ----------
+    outcome : str
+        ``"ok"``, ``"error"``, ``"timeout"``, ``"out_of_memory"``, ``"crashed"`` or ``"tampered"``.
+    outputs : list of dict
+        As nbformat has them; not checked.
+    reply : dict
+        All that the child said; empty when it died.
+    """
+
+    outcome: str
+    outputs: list[Any] = field(default_factory=list)
+    reply: dict[str, Any] = field(default_factory=dict)
+
+
+def execute(
+    rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], sandbox: Sandbox
+) -> dict[int, Ran]:
+    """Run a notebook.
+
+    When a cell kills the child (or has to be stopped by killing it), a fresh child runs what stands before
+    it again, and goes on behind it.
+
+    Parameters
+    ----------
+    rebuilt
+        The notebook.
+    files
+        What lies beside it.
+    tests
+        The places of the tests to run; the others are left out.
+    sandbox
+        Where.
+
+    Returns
+    -------
+    dict
+        Place -> what came of it, for every code cell but the tests that are left out.
+
+    Raises
+    ------
+    SandboxLost
+        When there is no sandbox any more: no fault of the student.
+    """
+    todo = [
+        (place, part)
+        for place, part in enumerate(rebuilt.parts)
+        if part.runs and (part.role != "test" or place in tests)
+    ]
+    results: dict[int, Ran] = {}
+    deadly: set[int] = set()
+    end = time.monotonic() + CELLS_TOGETHER * sandbox.limits.seconds
+    while True:
+        child = sandbox.spawn()
+        try:
+            _send_files(child, files, sandbox.limits.seconds)
+            for place, part in todo:
+                again = place in results
+                if place in deadly or (again and part.role == "test"):
+                    continue
+                seconds = min(sandbox.limits.seconds, end - time.monotonic())
+                if seconds <= 0:
+                    results.setdefault(place, Ran("timeout"))
+                    continue
+                reply = child.ask(_request(part, rebuilt.own), seconds)
+                if isinstance(reply, str):
+                    results.setdefault(place, Ran(reply))
+                    deadly.add(place)
+                    break
+                if not again:
+                    results[place] = Ran(_outcome(reply), reply["outputs"], reply)
+            else:
+                return results
+        finally:
+            child.close()
+
+
+def _send_files(child: Child, files: dict[str, bytes], seconds: float) -> None:
+    for name, content in files.items():
+        for begin in range(0, len(content) or 1, PIECE):
+            piece = base64.b64encode(content[begin : begin + PIECE]).decode()
+            child.ask({"op": "file", "path": name, "content": piece}, seconds)
+
+
+def _request(part: Part, own: list[str]) -> dict[str, Any]:
+    source = part.node.source
+    if part.role != "test":
+        return {"op": "cell", "source": source, "given": part.role == "given"}
+    mark = read_mark(source)
+    if mark is None:
+        return {"op": "assert", "source": source, "own": own, "controls": make_controls(source)}
+    return observing(mark)
+
+
+def observing(mark: Mark) -> dict[str, Any]:
+    """Return the request that measures what one of our own marks is about."""
+    if mark.kind == "answer":
+        return {"op": "read", "name": load_question(mark.id).answer_name}
+    exercise = load_exercise(mark.id)
+    return {
+        "op": "observe",
+        "code": observer_source(mark.id),
+        "entry": exercise.entry,
+        "starter": exercise.starter,
+        "seed": mark.seed,
+    }
+
+
+def _outcome(reply: dict[str, Any]) -> str:
+    if reply.get("interrupted"):
+        return "timeout"
+    error = reply.get("error") or reply.get("fault")
+    if not error:
+        return "ok"
+    said = f"{error} {reply['outputs'][-1:]}"
+    return "out_of_memory" if re.search(r"MemoryError|can't allocate memory", said) else "error"

@@ -1,0 +1,95 @@
+"""What the grader and a sandboxed process say to each other: JSON with its length before it, and bounded."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["LARGEST_MESSAGE", "Broken", "Limits", "receive", "send"]
+
+#: No reply is longer: outputs are cut well before.
+LARGEST_MESSAGE = 16 * 2**20
+
+#: How a child's init ends when it had to end its world.
+OUT_OF_MEMORY, TOO_MANY_PROCESSES = 137, 138
+
+_LENGTH = struct.Struct(">I")
+
+
+class Broken(Exception):
+    """The other side has gone, or says what it should not."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one submission may use.
+
+    Attributes
+    ----------
+    seconds : float
+        For one cell.
+    memory : int
+        Bytes beyond what torch and the others take, for all its processes together.
+    processes : int
+        At once.
+    disk : int
+        Bytes in its folder; it lies in memory.
+    output : int
+        Characters of output of one cell; what comes after is cut.
+    """
+
+    seconds: float = 60.0
+    memory: int = 4 * 2**30
+    processes: int = 64
+    disk: int = 256 * 2**20
+    output: int = 200_000
+
+
+def send(channel: socket.socket, message: dict[str, Any]) -> None:
+    """Send one message."""
+    body = json.dumps(message).encode()
+    try:
+        channel.sendall(_LENGTH.pack(len(body)) + body)
+    except OSError as error:
+        raise Broken(f"the other side has gone ({error})") from error
+
+
+def receive(channel: socket.socket) -> dict[str, Any]:
+    """Wait for one message.
+
+    Raises
+    ------
+    Broken
+        When the other side ends, or what it says has not the expected form.
+    TimeoutError
+        When the channel has a timeout and it runs out.
+    """
+    (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
+    if length > LARGEST_MESSAGE:
+        raise Broken(f"a message of {length} bytes")
+    try:
+        message = json.loads(_exactly(channel, length))
+    except (ValueError, RecursionError) as error:
+        raise Broken("a message that is no JSON") from error
+    if not isinstance(message, dict):
+        raise Broken("a message that is no object")
+    return message
+
+
+def _exactly(channel: socket.socket, length: int) -> bytes:
+    parts = []
+    while length:
+        try:
+            part = channel.recv(min(length, 2**20))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise Broken(f"the other side has gone ({error})") from error
+        if not part:
+            raise Broken("the other side has ended")
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)

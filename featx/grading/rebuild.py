@@ -1,0 +1,224 @@
+"""The instructor's notebook with the student's answers in it: nothing else of a submission counts.
+
+Tags, metadata, the kernel, the order of cells, edited tests and points never get here: cells that are
+the instructor's are taken from the instructor's notebook, in its order.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell
+
+from featx.grading.submissions import Cell, Unreadable
+
+__all__ = ["Instructor", "Part", "Rebuilt", "rebuild"]
+
+Role = Literal["given", "answer", "added", "test", "manual"]
+
+
+@dataclass(frozen=True)
+class Instructor:
+    """A notebook of an assignment, as the teacher has it and as students got it.
+
+    Attributes
+    ----------
+    notebook : NotebookNode
+        With the hidden tests, without solutions.
+    handed_out : dict
+        ``grade_id`` -> source of the cell as students got it.
+    """
+
+    notebook: NotebookNode
+    handed_out: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A cell of the rebuilt notebook, and what it is there for.
+
+    Attributes
+    ----------
+    node : NotebookNode
+        The cell.
+    role : str
+        ``"given"`` by the instructor; an ``"answer"``; ``"added"`` by the student; a ``"test"`` that
+        gives points; ``"manual"``: an answer that a person grades.
+    """
+
+    node: NotebookNode
+    role: Role
+
+    @property
+    def grade_id(self) -> str | None:
+        """The name by which nbgrader knows the cell."""
+        return grade_id_of(self.node)
+
+    @property
+    def runs(self) -> bool:
+        """Whether the cell is code."""
+        return self.node.cell_type == "code"
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """A notebook ready to run, and what was found odd on the way.
+
+    Attributes
+    ----------
+    parts : list of Part
+        The cells in the instructor's order; those that a student added stand behind the cell that they
+        stood behind.
+    metadata : NotebookNode
+        The instructor's.
+    missing : frozenset of str
+        The ``grade_id`` of each answer that was not handed in, or as it was given out.
+    own : list of str
+        The names that a student may define: the words of the prompts, and of the answers as they were given
+        out. All else that the instructor's cells define stays the instructor's.
+    notes : list of str
+        What a teacher should know.
+    """
+
+    parts: list[Part]
+    metadata: NotebookNode
+    missing: frozenset[str]
+    own: list[str]
+    notes: list[str]
+
+
+def grade_id_of(node: Any) -> str | None:
+    """Return the name by which nbgrader knows a cell."""
+    return node.metadata.get("nbgrader", {}).get("grade_id")
+
+
+def rebuild(instructor: Instructor, submitted: list[Cell] | Unreadable) -> Rebuilt:
+    """Set a student's answers, and the code cells between them, into the instructor's notebook.
+
+    Parameters
+    ----------
+    instructor
+        The assignment's notebook.
+    submitted
+        The student's cells; for a notebook that cannot be read no answer is there.
+
+    Returns
+    -------
+    Rebuilt
+        It has every cell of the instructor's, each once, in the instructor's order.
+    """
+    notes: list[str] = []
+    if isinstance(submitted, Unreadable):
+        notes.append(f"Nothing could be taken over: {submitted.reason}.")
+        submitted = []
+    notebook = instructor.notebook
+    own = {_key(node, place): node for place, node in enumerate(notebook.cells)}
+    taken, added = _sort(submitted, own, notes)
+    for key, source in taken.items():
+        if (
+            _role(own[key]) in ("given", "test")
+            and source.strip() != instructor.handed_out.get(key, source).strip()
+        ):
+            notes.append(f"{key!a} was changed; the original was used.")
+    parts = [*added.get(None, [])]
+    missing = set()
+    for key, node in own.items():
+        role = _role(node)
+        node = copy.deepcopy(node)
+        if node.cell_type == "code":
+            node.outputs, node.execution_count = [], None
+        if role in ("answer", "manual"):
+            if key in taken:
+                node.source = taken[key]
+            else:
+                missing.add(key)
+            if node.source.strip() == instructor.handed_out.get(key, "").strip():
+                missing.add(key)
+        elif role == "given" and key in taken and not grade_id_of(node):
+            node.source = taken[key]  # not locked: a student may have changed it
+        parts += [Part(node, role), *added.get(key, [])]
+    return Rebuilt(
+        parts, copy.deepcopy(notebook.metadata), frozenset(missing), _words(notebook), notes
+    )
+
+
+def _words(notebook: NotebookNode) -> list[str]:
+    texts = [
+        node.source
+        for node in notebook.cells
+        if node.cell_type == "markdown" or _role(node) in ("answer", "manual")
+    ]
+    return sorted(set(re.findall(r"\b[^\W\d]\w*", "\n".join(texts))))
+
+
+def _sort(
+    submitted: list[Cell], own: dict[str, NotebookNode], notes: list[str]
+) -> tuple[dict[str, str], dict[str | None, list[Part]]]:
+    """Part a student's cells: what replaces a cell of the instructor's, and what stands behind which."""
+    keys = [_match(cell, own) for cell in submitted]
+    # Of several cells with one name (JupyterLab copies it when a cell is split) the last that says
+    # something is the answer; those before it run before it.
+    last = {
+        key: place
+        for place, key in enumerate(keys)
+        if key and (submitted[place].source.strip() != own[key].source.strip())
+    }
+    first = {key: place for place, key in reversed(list(enumerate(keys))) if key}
+    chosen = first | last
+    twice = sorted({key for key in keys if key and keys.count(key) > 1})
+    if twice:
+        notes.append(f"There more than once: {', '.join(map(ascii, twice))}; the last one counts.")
+    taken: dict[str, str] = {}
+    added: dict[str | None, list[Part]] = {}
+    anchor: str | None = None
+    order = list(own)
+    for place, (cell, key) in enumerate(zip(submitted, keys, strict=True)):
+        if key is None:
+            added.setdefault(anchor, []).append(_added(cell, sum(map(len, added.values()))))
+            continue
+        role = _role(own[key])
+        is_answer = role in ("answer", "manual")
+        if chosen[key] == place:
+            taken[key] = cell.source
+        elif is_answer and cell.source.strip() != own[key].source.strip():
+            # the first half of a split answer runs right before the second
+            before = order[order.index(key) - 1] if order.index(key) else None
+            added.setdefault(before, []).append(_added(cell, sum(map(len, added.values()))))
+        anchor = key
+    return taken, added
+
+
+def _match(cell: Cell, own: dict[str, NotebookNode]) -> str | None:
+    """Find the cell of the instructor's that a student's cell is."""
+    if cell.grade_id is not None:
+        return cell.grade_id if cell.grade_id in own else None
+    # Cells that nbgrader does not know, and those that lost their metadata in another program, have their
+    # id; in older formats only their text.
+    for key, node in own.items():
+        if cell.cell_id is not None and node.get("id") == cell.cell_id:
+            return key
+        if not grade_id_of(node) and node.source == cell.source:
+            return key
+    return None
+
+
+def _key(node: NotebookNode, place: int) -> str:
+    return grade_id_of(node) or f"cell {place}"
+
+
+def _role(node: NotebookNode) -> Role:
+    nbgrader = node.metadata.get("nbgrader", {})
+    if nbgrader.get("task") or (nbgrader.get("grade") and nbgrader.get("solution")):
+        return "manual"
+    if nbgrader.get("grade"):
+        return "test" if node.cell_type == "code" else "manual"
+    return "answer" if nbgrader.get("solution") else "given"
+
+
+def _added(cell: Cell, number: int) -> Part:
+    new = new_code_cell if cell.cell_type == "code" else new_markdown_cell
+    return Part(new(cell.source, id=f"added-{number + 1}"), "added")

@@ -1,0 +1,343 @@
+"""Runs a notebook's cells in the process that belongs to one submission, and reports plain data.
+
+Everything here lives beside the student's code, so nothing that it says is believed without a reason: a
+test's reply names the receipt that came with the test, controls that must fail come back failed, and
+points are given elsewhere (`featx.grading.scoring`).
+"""
+
+from __future__ import annotations
+
+import ast
+import base64
+import builtins
+import contextlib
+import io
+import json
+import os
+import socket
+import sys
+import tempfile
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from IPython.core.displayhook import DisplayHook
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Type
+from traitlets.config import Config
+
+from featx.grading.controls import OTHER, other
+from featx.grading.originals import Originals
+from featx.grading.protocol import Broken, Limits, receive, send
+from featx.study.exercises import observe_function
+
+__all__ = ["run"]
+
+#: Characters of a traceback, and of the text of an answer to a question.
+LONGEST_TEXT = 20_000
+
+
+class Outputs:
+    """What one cell shows, as nbformat's outputs; what is too much is cut with a word."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.clear()
+
+    def clear(self) -> None:
+        self.shown: list[dict[str, Any]] = []
+        self._room = self.most
+        self._pictures = 20 * self.most  # base64 is long
+
+    def text(self, stream: str, text: str) -> None:
+        if self._room <= 0:
+            return
+        if len(text) > self._room:
+            text = text[: self._room] + "\n… cut here: too much output\n"
+            self._room = 0
+        self._room -= len(text)
+        if self.shown and self.shown[-1].get("name") == stream:
+            self.shown[-1]["text"] += text
+        else:
+            self.shown.append({"output_type": "stream", "name": stream, "text": text})
+
+    def show(self, kind: str, data: Mapping[str, Any], **more: Any) -> None:
+        kept = {}
+        for mime, content in data.items():
+            # through JSON: only plain data leaves this process
+            size = len(json.dumps(content, default=str))
+            room = self._pictures if mime.startswith("image/") else self._room
+            if size > room:
+                continue
+            if mime.startswith("image/"):
+                self._pictures -= size
+            else:
+                self._room -= size
+            kept[mime] = json.loads(json.dumps(content, default=str))
+        if kept:
+            self.shown.append({"output_type": kind, "data": kept, "metadata": {}, **more})
+
+    def error(self, name: str, text: str, traceback: list[str]) -> None:
+        self.shown.append(
+            {
+                "output_type": "error",
+                "ename": str(name)[:200],
+                "evalue": str(text)[:LONGEST_TEXT],
+                "traceback": "\n".join(traceback)[-LONGEST_TEXT:].split("\n"),
+            }
+        )
+
+
+class _Stream(io.TextIOBase):
+    """Standard output or standard error of the student's code."""
+
+    encoding = "utf-8"
+
+    def __init__(self, outputs: Outputs, name: str) -> None:
+        self._outputs, self._name = outputs, name
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self._outputs.text(self._name, text)
+        return len(text)
+
+
+class _Display(DisplayPublisher):
+    shell: Any
+
+    def publish(self, data, metadata=None, **_: Any) -> None:  # type: ignore[override]
+        self.shell.outputs.show("display_data", data)
+
+
+class _Results(DisplayHook):
+    shell: Any
+
+    def start_displayhook(self) -> None: ...
+
+    def write_output_prompt(self) -> None: ...
+
+    def write_format_data(self, format_dict, md_dict=None) -> None:
+        self.shell.outputs.show("execute_result", format_dict, execution_count=None)
+
+    def finish_displayhook(self) -> None: ...
+
+
+class Shell(InteractiveShell):
+    """IPython's shell, whose outputs are collected."""
+
+    outputs: Outputs
+    display_formatter: Any
+    display_pub_class = Type(_Display)
+    displayhook_class = Type(_Results)
+
+    def init_display_formatter(self) -> None:
+        super().init_display_formatter()
+        self.display_formatter.active_types = self.display_formatter.format_types
+
+    def _showtraceback(self, etype, evalue, stb) -> None:
+        self.outputs.error(getattr(etype, "__name__", str(etype)), str(evalue), list(stb))
+
+    def enable_gui(self, gui=None) -> None: ...
+
+
+def make_shell() -> Shell:
+    """Make the shell once, before the fork: it starts no thread and keeps no history."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.InteractiveShell.colors = "nocolor"
+    shell = Shell.instance(config=config)
+    shell.system = shell.system_piped
+    shell.outputs = Outputs(0)
+    with contextlib.suppress(ImportError):
+        shell.enable_matplotlib("inline")
+    shell.run_cell("1 / 0")  # what shows errors is imported now, not by each child
+    return shell
+
+
+SHELL = make_shell()
+ORIGINALS = Originals()
+# held here, for the names in builtins are the student's to change
+_COMPILE, _EXEC, _EVAL = compile, exec, eval
+
+
+def run(channel: socket.socket, limits: Limits) -> NoReturn:
+    """Answer the grader's requests until it closes the channel.
+
+    Parameters
+    ----------
+    channel
+        Messages of `featx.grading.protocol`. A request has an ``"op"``: ``"file"`` writes a file,
+        ``"cell"`` runs a cell as a notebook would, ``"assert"`` runs a test with its controls,
+        ``"observe"`` measures a function for an exercise, ``"read"`` gives a variable as text.
+    limits
+        How much output is kept.
+    """
+    work = _work_folder()
+    outputs = SHELL.outputs = Outputs(limits.output)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123  (stays open until the process ends)
+    sys.stdout, sys.stderr = _Stream(outputs, "stdout"), _Stream(outputs, "stderr")
+    os.chdir(work)
+    # Last: a file of the student's never stands in for a module that is installed.
+    sys.path[:] = [each for each in sys.path if each not in ("", str(work))] + [str(work)]
+    session = Session(SHELL, outputs, work)
+    while True:
+        try:
+            request = receive(channel)
+        except Broken:
+            os._exit(0)
+        except KeyboardInterrupt:
+            continue  # it came too late for the cell that it was meant for
+        reply = {"receipt": request.get("receipt"), **session.answer(request)}
+        try:
+            send(channel, reply)
+        except Broken:
+            os._exit(0)
+
+
+def _work_folder() -> Path:
+    from featx.grading import isolation
+
+    try:
+        isolation.WORK.mkdir()
+        return isolation.WORK
+    except OSError:  # unprotected, beside others
+        return Path(tempfile.mkdtemp())
+
+
+class Session:
+    """The state of one notebook that runs."""
+
+    def __init__(self, shell: Shell, outputs: Outputs, work: Path) -> None:
+        self._shell, self._outputs, self._work = shell, outputs, work
+        # what the instructor's cells have defined: tests see these, whatever a student made of them
+        self._given: dict[str, Any] = {}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do what a request asks for; an interruption or an error ends it, not the process."""
+        self._outputs.clear()
+        try:
+            done = getattr(self, f"_{request['op']}")(request)
+        except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit) as error:
+            done = {"fault": f"{type(error).__name__}: {error}"[:LONGEST_TEXT]}
+        return {**done, "outputs": self._outputs.shown}
+
+    def _file(self, request: dict[str, Any]) -> dict[str, Any]:
+        path = self._work / request["path"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            file.write(base64.b64decode(request["content"]))
+        return {}
+
+    def _cell(self, request: dict[str, Any]) -> dict[str, Any]:
+        names = self._shell.user_ns
+        before = dict(names) if request["given"] else {}
+        result = self._shell.run_cell(request["source"], store_history=False, silent=False)
+        if request["given"]:
+            self._given |= {k: v for k, v in names.items() if before.get(k, self) is not v}
+        error = result.error_before_exec or result.error_in_exec
+        return {"error": type(error).__name__ if error is not None else None}
+
+    def _assert(self, request: dict[str, Any]) -> dict[str, Any]:
+        changed = ORIGINALS.restore()
+        own = set(request["own"])
+        error, value = self._run_test(request["source"], own, keep=True)
+        shown = list(self._outputs.shown)
+        failed = []
+        for control in request["controls"]:
+            ORIGINALS.restore()
+            control_error, _ = self._run_test(control, own, keep=False)
+            failed.append(control_error is not None)
+        self._outputs.shown[:] = shown
+        return {"error": error, "value": value, "failed": failed, "changed": changed}
+
+    def _observe(self, request: dict[str, Any]) -> dict[str, Any]:
+        changed = ORIGINALS.restore()
+        module = types.ModuleType("featx_observer")
+        _EXEC(_COMPILE(request["code"], "<observer>", "exec"), module.__dict__)
+        seen = observe_function(
+            module.__dict__["observe"],
+            request["entry"],
+            request["starter"],
+            self._shell.user_ns,
+            request["seed"],
+        )
+        return {"observation": json.loads(json.dumps(seen)), "changed": changed}
+
+    def _read(self, request: dict[str, Any]) -> dict[str, Any]:
+        value = self._shell.user_ns.get(request["name"])
+        if value is None or value is ...:
+            return {"text": ""}
+        return {"text": str(value)[:LONGEST_TEXT]}
+
+    def _run_test(self, source: str, own: set[str], *, keep: bool) -> tuple[str | None, str | None]:
+        """Run a test; return the type of its error, and the text of its last value.
+
+        It sees what the instructor's cells have defined, whatever a student made of those names, but for
+        those that are the student's `own` to define. `keep` leaves what it defines for later cells.
+        """
+        names = self._shell.user_ns
+        students = dict(names)
+        for name in [k for k in names if k not in own and hasattr(builtins, k)]:
+            del names[name]
+        names |= {
+            k: v for k, v in self._given.items() if k not in own or isinstance(v, types.ModuleType)
+        }
+        names |= {"__builtins__": builtins, OTHER: other}
+        start = dict(names)
+        error = value = None
+        try:
+            value = self._value_of(_parse(source, self._shell), names)
+        except (Exception, SystemExit, GeneratorExit) as raised:
+            error = type(raised).__name__
+            # The message of the test is for the student, its source is not.
+            self._outputs.error(error, str(raised), [_said(raised)])
+        made = {k: v for k, v in names.items() if start.get(k, self) is not v} if keep else {}
+        names.clear()
+        names |= students | made
+        if value is not None:
+            self._outputs.show("execute_result", {"text/plain": value}, execution_count=None)
+        return error, value
+
+    def _value_of(self, tree: ast.Module, names: dict[str, Any]) -> str | None:
+        """Run a test, and return its last expression's value as text."""
+        last = tree.body[-1] if tree.body else None
+        if not isinstance(last, ast.Expr):
+            _EXEC(_COMPILE(tree, "<test>", "exec"), names)
+            return None
+        tree.body.pop()
+        name = getattr(last.value, "id", None)
+        if name is not None:
+            # Where points are counted under a name, nobody knows it.
+            hidden = f"_{os.urandom(8).hex()}"
+            for node in [*ast.walk(tree), last.value]:
+                if isinstance(node, ast.Name) and node.id == name:
+                    node.id = hidden
+            if name in names:
+                names[hidden] = names[name]
+        _EXEC(_COMPILE(tree, "<test>", "exec"), names)
+        value = _EVAL(_COMPILE(ast.Expression(last.value), "<test>", "eval"), names)
+        if name is not None:
+            names[name] = names.pop(hidden)
+        return None if value is None else repr(value)[:LONGEST_TEXT]
+
+
+def _parse(source: str, shell: Shell) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SyntaxError:  # a test with magics
+        return ast.parse(shell.transform_cell(source))
+
+
+def _said(error: BaseException) -> str:
+    with contextlib.suppress(Exception):
+        return f"{type(error).__name__}: {error}"
+    return type(error).__name__

@@ -1,0 +1,111 @@
+"""Every submission of the corpus gets the marks that it deserves, in one run that nothing stops."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from featx.grading.grade import Graded, grade
+from featx.grading.gradebook import Course
+from featx.grading.protocol import Limits
+from featx.grading.scoring import OUTCOMES
+from tests.grading.attacks import faulty, honest, hostile, malformed
+from tests.grading.attacks.course import NAME, POINTS, Case, make_course, submit
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("attacks")]
+
+CLASSES = {
+    "honest": honest.CASES,
+    "faulty": faulty.CASES,
+    "malformed": malformed.CASES,
+    "hostile": hostile.CASES,
+}
+CASES = [case for cases in CLASSES.values() for case in cases]
+
+
+@dataclass(frozen=True)
+class Run:
+    course: Path
+    graded: dict[str, Graded]
+    recorded: dict[str, dict[tuple[str, str], float | None]]
+
+
+@pytest.fixture(scope="module")
+def run(bwrap: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Grade the whole corpus as one class."""
+    folder = tmp_path_factory.mktemp("attacks")
+    make_course(folder)
+    Course(folder).release(NAME)
+    (folder / "secret.txt").write_text("the neighbour's")
+    for case in CASES:
+        submit(folder, case)
+    limits = Limits(seconds=5, memory=2**30)
+    graded = {each.student: each for each in grade(NAME, folder, limits=limits)}
+    return Run(folder, graded, Course(folder).marks(NAME))
+
+
+def test_the_corpus_is_as_large_as_promised() -> None:
+    assert len(CASES) >= 80
+    assert all(len(cases) >= 10 for cases in CLASSES.values())
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_every_submission_has_a_grade(run: Run) -> None:
+    assert {name for name, each in run.graded.items() if not each.fault} == {c.name for c in CASES}
+    assert set(run.recorded) == {case.name for case in CASES}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_it_gets_what_it_deserves(run: Run, case: Case) -> None:
+    graded = run.graded[case.name]
+    scores = {cell.removeprefix("test-"): s for (_, cell), s in graded.scores.items()}
+    said = {name: (s.outcome, s.notes) for name, s in scores.items()}
+    assert {name: score.points for name, score in scores.items()} == case.deserves, said
+    recorded = {cell.removeprefix("test-"): p for (_, cell), p in run.recorded[case.name].items()}
+    assert recorded == case.deserves
+    assert set(POINTS) == set(scores)
+    assert all(score.outcome in OUTCOMES for score in scores.values())
+    for name, outcome in case.outcomes.items():
+        assert scores[name].outcome == outcome, said
+    assert case.notes in " ".join(graded.notes)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_its_notebook_is_written_and_says_no_test(run: Run, case: Case) -> None:
+    path = run.course / "autograded" / case.name / NAME / f"{NAME}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    shown = json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+    assert "square(-2) == 4" not in shown
+    assert len(shown) < 2_000_000
+    assert [c.metadata.nbgrader.grade_id for c in notebook.cells if "test-" in str(c.metadata)] == [
+        f"test-{name}" for name in POINTS
+    ]
+
+
+def shown_by(run: Run, name: str) -> str:
+    path = run.course / "autograded" / name / NAME / f"{NAME}.ipynb"
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(o.get("text", "") for c in cells for o in c.get("outputs", []))
+
+
+def test_nothing_of_others_is_in_reach(run: Run) -> None:
+    assert "NOTHING TO SEE" in shown_by(run, "reads-files")
+    assert "WROTE []" in shown_by(run, "writes-files")
+    assert "NO NETWORK" in shown_by(run, "network")
+    assert "SEES [1, 2]" in shown_by(run, "sees-processes")
+    assert "PTRACE -1" in shown_by(run, "ptrace")
+    assert "UNSHARE -1" in shown_by(run, "new-namespace")
+    assert "UMOUNT -1" in shown_by(run, "mounts")
+    assert not list(run.course.rglob("featx-was-here"))
+    assert not Path("/tmp/featx-was-here").exists()
+
+
+def test_a_link_is_not_copied(run: Run) -> None:
+    folder = run.course / "autograded" / "strange-files" / NAME
+    assert not (folder / "link").exists()
+    assert (folder / "a b.txt").read_text() == "no time at all"
