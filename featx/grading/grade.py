@@ -23,7 +23,7 @@ from featx.grading.outputs import clean_outputs, test_outputs
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Instructor, Rebuilt, rebuild
 from featx.grading.results import Results, environment, key_of
-from featx.grading.sandbox import Kind, Sandbox, SandboxLost
+from featx.grading.sandbox import Kind, Sandbox, SandboxLost, check_sandbox
 from featx.grading.scoring import Score, score_test
 from featx.grading.submissions import list_submissions, read_submission
 
@@ -141,6 +141,7 @@ def grade(
             f"Expected students who handed in {assignment}, but {', '.join(unknown)} did not."
         )
     wanted = [student for student in there if students is None or student in students]
+    check_sandbox(sandbox)  # before anything is touched
     if limits is None:
         seconds = course.timeout()
         limits = Limits() if seconds is None else Limits(seconds=seconds)
@@ -229,7 +230,7 @@ class _Grader:
             scores, shown, ran = self._scores(each, graded.files, known)
             if ran:
                 graded.seconds += time.monotonic() - begin
-            for place, score in scores.items():
+            for place, score in sorted(scores.items()):
                 graded.scores[name, str(each.parts[place].grade_id)] = score
                 graded.notes += [f"{each.parts[place].grade_id}: {note}" for note in score.notes]
             graded.notebooks[name] = _notebook(each, shown, scores)
@@ -256,7 +257,7 @@ class _Grader:
                 depends = depends_on(mark) if mark else ""
                 points = str(part.node.metadata["nbgrader"]["points"])
                 keys[place] = key_of(
-                    before, part.node.source, points, depends, str(rebuilt.missing)
+                    before, part.node.source, points, depends, *sorted(rebuilt.missing)
                 )
             elif part.runs:
                 before = key_of(before, part.role, part.node.source)

@@ -19,8 +19,7 @@ from featx.grading.assignments import (
     list_assignments,
     load_assignment,
 )
-from featx.study.bank import load_question
-from featx.study.exercises import STUB, load_exercise
+from featx.study.exercises import STUB
 
 COURSE = Path(__file__).parents[2] / "autograders"
 
@@ -78,19 +77,26 @@ def test_a_set_of_problems_for_each_two_lessons_and_a_final_for_all() -> None:
 
 def test_nothing_is_asked_in_two_assignments() -> None:
     items = [
-        item.id for name in list_assignments(COURSE) for item in load_assignment(name, COURSE).items
+        each
+        for name in list_assignments(COURSE)
+        for item in load_assignment(name, COURSE).items
+        for each in item.ids
     ]
     assert len(set(items)) == len(items)
 
 
 def _lesson(item: Item) -> int:
-    return (load_question(item.question) if item.question else load_exercise(item.id)).lesson
+    (lesson,) = {each.lesson for each in item.load()}  # whichever a student gets
+    return lesson
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_assignments(COURSE))
 def test_the_reference_earns_every_point_and_a_blank_none(name: str, capsys) -> None:
-    possible = {f"test-{item.id}": item.points for item in load_assignment(name, COURSE).items}
+    possible = {
+        f"test-{item.id}" if len(item.ids) == 1 else f"test-slot-{number}": item.points
+        for number, item in enumerate(load_assignment(name, COURSE).items, 1)
+    }
     assert _marks(name, lambda source: source) == possible
     blank = re.compile(r"### BEGIN SOLUTION.*?### END SOLUTION", re.DOTALL)
     assert _marks(name, lambda source: blank.sub(STUB, source)) == dict.fromkeys(possible, 0.0)
@@ -103,7 +109,7 @@ def _marks(name: str, answer: Callable[[str], str]) -> dict[str, float]:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     earned = {}
     for cell in notebook.cells:
-        if cell.cell_type != "code" or cell.metadata.nbgrader.grade_id.startswith("try-"):
+        if cell.cell_type != "code" or cell.id.startswith("try-"):
             continue
         source = answer(cell.source) if cell.metadata.nbgrader.solution else cell.source
         *statements, last = ast.parse(source).body
@@ -119,8 +125,8 @@ def _marks(name: str, answer: Callable[[str], str]) -> dict[str, float]:
 
 def test_each_problem_is_asked_as_a_question_and_as_code() -> None:
     items = load_assignment("practice", COURSE).items
-    assert sum(item.question is not None for item in items) == 5
-    assert sum(item.exercise is not None for item in items) == 5
+    assert sum(bool(item.question) for item in items) == 5
+    assert sum(bool(item.exercise) for item in items) == 5
 
 
 def test_the_stub_is_the_one_that_nbgrader_sets() -> None:
@@ -154,6 +160,36 @@ def test_the_stub_is_the_one_that_nbgrader_sets() -> None:
             '[ps]\ntitle = "T"\nminutes = 5\nitems = [{ question = "freeze-order", points = 1 }, '
             '{ question = "freeze-order", points = 2 }]',
             "expected each item once, but freeze-order came twice",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\n'
+            'items = [{ question = ["freeze-order", "few-labels", "freeze-order"], points = 1 }]',
+            "expected each item once, but freeze-order came twice",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\nitems = [{ question = [], points = 1 }]',
+            "ps.items.0: expected either a question or an exercise",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\nitems = [{ question = 3, points = 1 }]',
+            "ps.items.0.question: Input should be a valid tuple",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\n'
+            'items = [{ question = ["few-labels", "freeze-ordr"], points = 1 }]',
+            "Expected the id of a question, got 'freeze-ordr'. Close matches: freeze-order",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\n'
+            'items = [{ question = ["few-labels", "more-labels"], points = 1 }]',
+            "ps.items.0: expected alternatives of the same difficulty, got few-labels (easy), "
+            "more-labels (hard). Choose others",
+        ),
+        (
+            '[ps]\ntitle = "T"\nminutes = 5\n'
+            'items = [{ exercise = ["lead-over-pixels", "hook-features"], points = 1 }]',
+            "ps.items.0: expected alternatives of the same points, got lead-over-pixels (3 points), "
+            "hook-features (5 points). Choose others",
         ),
     ],
 )

@@ -27,8 +27,6 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-import torch
-
 from featx.errors import FeatxError, close_matches
 from featx.study.folders import own_folders
 from featx.study.verdicts import Verdict
@@ -37,6 +35,7 @@ __all__ = [
     "SETUP",
     "STUB",
     "Exercise",
+    "find_exercise",
     "list_exercises",
     "load_exercise",
     "observe_function",
@@ -185,6 +184,8 @@ def observe_function(
         return {"missing": f"`{entry}` is a {type(function).__name__}, not a function"}
     if _same_code(getattr(function, "__code__", None), starter):
         return {"untouched": True}
+    import torch  # here: who only looks up texts need not wait for it
+
     # Warnings are no mistakes, and anything on stderr would cost all marks in nbgrader.
     with (
         contextlib.redirect_stderr(io.StringIO()),
@@ -290,16 +291,42 @@ def load_exercise(exercise_id: str) -> Exercise:
     >>> print(load_exercise("freeze-all-but-head").entry)
     freeze_all_but_head
     """
+    path = find_exercise(exercise_id)
+    if path.parent == FOLDER:
+        return import_module(f"{__name__}.{path.stem}").EXERCISE
+    return read_exercise(path)
+
+
+def find_exercise(exercise_id: str) -> Path:
+    """Find the file of an exercise, without running it.
+
+    Parameters
+    ----------
+    exercise_id
+        Such as ``"freeze-all-but-head"``.
+
+    Returns
+    -------
+    Path
+        Its module.
+
+    Raises
+    ------
+    FeatxError
+        When there is no such exercise.
+
+    Examples
+    --------
+    >>> find_exercise("freeze-all-but-head").name
+    'freeze_all_but_head.py'
+    """
     paths = _paths()
     if exercise_id not in paths:
         raise FeatxError(
             f"Expected the id of an exercise, got {exercise_id!r}. "
             f"{close_matches(str(exercise_id), paths)}"
         )
-    path = paths[exercise_id]
-    if path.parent == FOLDER:
-        return import_module(f"{__name__}.{path.stem}").EXERCISE
-    return read_exercise(path)
+    return paths[exercise_id]
 
 
 @cache

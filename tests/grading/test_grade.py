@@ -1,0 +1,257 @@
+"""`featx grade` on a small course: what it prints, skips, goes on with, and leaves alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from featx.cli import main
+from featx.errors import FeatxError
+from featx.grading.grade import Graded, grade
+from featx.grading.gradebook import Course
+from featx.grading.protocol import Limits
+from featx.grading.report import read_size
+from featx.grading.sandbox import check_sandbox
+from tests.grading.attacks.course import ANSWERS, FULL, NAME, NONE, Case, make_course, submit
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("grade")]
+
+CLASS = [
+    Case("ada"),
+    Case("bob", {"square": "def square(x):\n    return x + x"}, {"square": 0.0}),
+    Case("cy", dict.fromkeys(ANSWERS), NONE),
+]
+DESERVED = {case.name: sum(case.deserves.values()) for case in CLASS}
+
+
+@pytest.fixture(scope="module")
+def released(bwrap: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course with three submissions, not graded yet."""
+    folder = tmp_path_factory.mktemp("released")
+    make_course(folder)
+    Course(folder).release(NAME)
+    for case in CLASS:
+        submit(folder, case)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def once(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same course, graded."""
+    folder = tmp_path_factory.mktemp("graded") / "course"
+    shutil.copytree(released, folder)
+    grade(NAME, folder)
+    return folder
+
+
+@pytest.fixture
+def fresh(released: Path, tmp_path: Path) -> Path:
+    shutil.copytree(released, tmp_path / "course")
+    return tmp_path / "course"
+
+
+@pytest.fixture
+def course(once: Path, tmp_path: Path) -> Path:
+    """A graded course of one's own."""
+    shutil.copytree(once, tmp_path / "course")
+    return tmp_path / "course"
+
+
+def featx(*arguments: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "featx", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        cwd="/",
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def points(course: Path) -> dict[str, float]:
+    marks = Course(course).marks(NAME)
+    return {student: sum(p or 0 for p in cells.values()) for student, cells in marks.items()}
+
+
+def ran(graded: list[Graded]) -> set[str]:
+    return {each.student for each in graded if each.seconds}
+
+
+def set_answer(course: Path, student: str, question: str, source: str) -> None:
+    path = course / "submitted" / student / NAME / f"{NAME}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.metadata.get("nbgrader", {}).get("grade_id") == f"answer-{question}":
+            cell.source = source
+    nbformat.write(notebook, path)
+
+
+def test_the_command_prints_tables_and_writes_a_report(fresh: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    said = featx("grade", NAME, "--course-dir", str(fresh), "--report", str(report))
+    for case in CLASS:
+        assert case.name in said
+    assert "14" in said
+    read = json.loads(report.read_text())
+    assert {each["student"]: each["points"] for each in read["students"]} == DESERVED
+    square = next(q for q in read["questions"] if q["cell"] == "test-square")
+    assert square["outcomes"] == {"correct": 1, "wrong": 1, "missing": 1}
+    assert points(fresh) == DESERVED
+    assert "✓ Correct" in (fresh / "autograded/ada" / NAME / f"{NAME}.ipynb").read_text()
+
+
+def test_a_course_that_was_never_released_is_released(bwrap: str, tmp_path: Path) -> None:
+    make_course(tmp_path)
+    said: list[str] = []
+    assert grade(NAME, tmp_path, tell=said.append) == []
+    assert "released it now" in said[0]
+    assert "hidden" not in (tmp_path / "release" / NAME / f"{NAME}.ipynb").read_text().lower()
+
+
+def test_what_is_known_is_not_run_again(course: Path) -> None:
+    assert ran(grade(NAME, course)) == set()
+    assert points(course) == DESERVED
+
+
+def test_only_the_changed_submission_runs(course: Path) -> None:
+    # with a comment, for the very answers of ada would be known
+    set_answer(course, "bob", "square", ANSWERS["square"] + "  # mine")
+    again = grade(NAME, course)
+    assert ran(again) == {"bob"}
+    assert points(course) == DESERVED | {"bob": sum(FULL.values())}
+
+
+def test_regrade_runs_all_and_dry_run_writes_nothing(course: Path) -> None:
+    set_answer(course, "bob", "square", ANSWERS["square"])
+    tried = grade(NAME, course, dry_run=True)
+    assert {each.student: each.changes for each in tried if each.changes} == {
+        "bob": {(NAME, "test-square"): (0.0, 2.0)}
+    }
+    assert points(course) == DESERVED
+    said = featx("grade", NAME, "--course-dir", str(course), "--dry-run")
+    assert "bob" in said
+    assert "ada" not in said
+    assert points(course) == DESERVED
+    assert ran(grade(NAME, course, regrade=True)) == set(DESERVED)
+    assert points(course)["bob"] == sum(FULL.values())
+
+
+def test_only_the_student_asked_for_is_graded(fresh: Path) -> None:
+    grade(NAME, fresh, students=["ada"])
+    assert points(fresh) == {"ada": DESERVED["ada"]}
+
+
+def test_a_changed_test_changes_only_its_own_marks(course: Path) -> None:
+    path = course / "source" / NAME / f"{NAME}.ipynb"
+    path.write_text(path.read_text().replace("square(3) == 9", "square(3) == 6"))
+    featx_release = Course(course)
+    with sqlite3.connect(course / "gradebook.db") as book:
+        book.execute("PRAGMA journal_mode=DELETE")
+    shutil.rmtree(course / "release")
+    from nbgrader.apps.api import NbGraderAPI
+
+    NbGraderAPI(featx_release.directory, config=featx_release.config).generate_assignment(NAME)
+    grade(NAME, course)
+    now = points(course)
+    assert now["ada"] == DESERVED["ada"] - 2
+    assert now["cy"] == 0
+
+
+def test_killed_in_the_middle_the_next_run_goes_on(fresh: Path) -> None:
+    for number in range(8):
+        submit(
+            fresh,
+            Case(f"more-{number}", {"first": f"import time\ntime.sleep(1)\nfirst = 1  # {number}"}),
+        )
+    command = [
+        sys.executable,
+        "-m",
+        "featx",
+        "grade",
+        NAME,
+        "--course-dir",
+        str(fresh),
+        "--jobs",
+        "2",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 200
+        while len(list((fresh / "autograded").glob("*/*/*.ipynb"))) < 3:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    again = grade(NAME, fresh)
+    assert 0 < len(ran(again)) < len(again)
+    assert points(fresh) == DESERVED | dict.fromkeys(
+        (f"more-{n}" for n in range(8)), sum(FULL.values())
+    )
+
+
+def test_a_gradebook_that_is_locked_costs_nothing(fresh: Path) -> None:
+    lock = sqlite3.connect(fresh / "gradebook.db", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    try:
+        graded = grade(NAME, fresh, students=["ada"])
+    finally:
+        lock.execute("ROLLBACK")
+        lock.close()
+    assert "locked" in graded[0].fault
+    again = grade(NAME, fresh, students=["ada"])
+    assert not again[0].fault
+    assert not ran(again)
+    assert points(fresh) == {"ada": DESERVED["ada"]}
+
+
+def test_a_damaged_file_of_results_is_put_aside(course: Path) -> None:
+    for name in ("results.db-wal", "results.db-shm"):
+        (course / ".featx" / name).unlink(missing_ok=True)
+    (course / ".featx/results.db").write_bytes(b"this is no database at all, by no means" * 100)
+    assert ran(grade(NAME, course)) == set(DESERVED)
+    assert (course / ".featx/results.damaged").is_file()
+    assert points(course) == DESERVED
+
+
+def test_without_a_sandbox_only_on_demand(fresh: Path) -> None:
+    grade(NAME, fresh, sandbox="none", limits=Limits(seconds=30))
+    assert points(fresh) == DESERVED
+
+
+def test_wrong_use_is_one_sentence(
+    course: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, says in {
+        ("attackd",): "Close matches: attacked",
+        (NAME, "--student", "zoe"): "zoe did not",
+        (NAME, "--sandbox", "docker"): "auto, bwrap or none",
+        (NAME, "--timeout", "0"): "seconds above 0",
+        (NAME, "--memory", "lots"): "such as 4GiB",
+        (NAME, "--jobs", "0"): "1 or more",
+        (NAME, "--report", "x.txt"): ".json",
+    }.items():
+        with pytest.raises(SystemExit) as ended:
+            main(["grade", *arguments, "--course-dir", str(course)])
+        assert ended.value.code == 2
+        assert says in capsys.readouterr().err
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(FeatxError, match=r"apt install bubblewrap.*--sandbox none"):
+        check_sandbox("auto")
+
+
+def test_sizes_are_read() -> None:
+    assert read_size("1.5 GB") == int(1.5 * 2**30)
+    assert read_size("100") == 100
+    for wrong in ("", "GiB", "0", "-1G", "4 gallons"):
+        with pytest.raises(FeatxError, match="amount of memory"):
+            read_size(wrong)
