@@ -20,10 +20,10 @@ lab: $(READY) ## open JupyterLab on the lessons (PORT=8899, LAB_FLAGS="--no-brow
 	@$(BIN)/python -m featx lab $(if $(PORT),--port $(PORT)) $(LAB_FLAGS)
 
 test: $(READY) lint ## run all tests (TEST_FLAGS="-k freeze" passes through)
-	@$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term $(TEST_FLAGS)
+	@$(BIN)/python -m pytest -n auto --cov --cov-report=term $(TEST_FLAGS)
 
 quick: $(READY) ## run the tests that take seconds only
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow" $(TEST_FLAGS)
+	@$(BIN)/python -m pytest -n auto -m "not slow" $(TEST_FLAGS)
 
 lint: $(READY) ## check style, types, import rules and that notebooks carry no output
 	@$(BIN)/ruff check .

@@ -280,12 +280,49 @@ CourseDir = Annotated[Path, typer.Option(help="The nbgrader course.")]
 def build(
     name: Annotated[str, typer.Argument(help="Its name in assignments.toml.")],
     course_dir: CourseDir = Path("autograders"),
+    variant_by: Annotated[
+        str | None,
+        typer.Option(
+            help="'student': also write for each a selection of their own, of equal value."
+        ),
+    ] = None,
+    students: Annotated[
+        str | None,
+        typer.Option(
+            help="A file with an id in each line, or ids with commas; by default those in the gradebook."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for OUT/STUDENT/NAME/NAME.ipynb; by default the course's variants/."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Another one draws anew.")] = None,
 ) -> None:
     """Write the assignment's source notebook from its questions and exercises."""
     with _course_extra():
         from featx.grading.assignments import build_assignment
 
+    if variant_by not in (None, "student"):
+        raise FeatxError(
+            f"Expected --variant-by student, got {variant_by!r}: there is nothing else to draw by."
+        )
+    if variant_by is None:
+        if students is not None or out is not None or seed is not None:
+            raise FeatxError(
+                "Expected --variant-by student beside --students, --out and --seed, which are for the "
+                "students' own notebooks. Add it, or leave these out."
+            )
+        typer.echo(f"Wrote {build_assignment(name, course_dir)}")
+        return
+    with _course_extra():
+        from featx.grading.variants import build_variants, read_students
+
+    ids = None if students is None else read_students(students)
+    paths = build_variants(name, course_dir, ids, out, seed or 0)
     typer.echo(f"Wrote {build_assignment(name, course_dir)}")
+    typer.echo(f"Wrote {len(paths)} notebooks, the first: {paths[0]}")
 
 
 @assignment.command()
@@ -299,6 +336,22 @@ def check(
 
     check_assignment(name, course_dir)
     typer.echo(f"{name} is up to date.")
+
+
+@assignment.command("sample")
+def sample_class(
+    name: Annotated[str, typer.Argument(help="Its name in assignments.toml.")],
+    course_dir: CourseDir = Path("autograders"),
+    students: Annotated[
+        int | None, typer.Option(help="By default as many as it takes to make every mistake.")
+    ] = None,
+) -> None:
+    """Hand in for a made-up class, every mistake known: to try an assignment before students do."""
+    with _course_extra():
+        from featx.grading.samples import make_class
+
+    samples = make_class(name, course_dir, students)
+    typer.echo(f"{len(samples)} students handed in {name}. Next: featx grade {name}")
 
 
 @app.command()

@@ -55,6 +55,8 @@ TIMM = [
 @pytest.fixture
 def weightless(monkeypatch):
     """Layers take no memory and no time to initialise: shapes without numbers, on the meta device."""
+    for fill in [fill for fill in dir(nn.init) if fill.endswith("_") and fill[0] != "_"]:
+        monkeypatch.setattr(nn.init, fill, lambda tensor, *_, **__: tensor)
     empty = torch.empty
     monkeypatch.setattr(torch, "empty", lambda *a, **k: empty(*a, **{**k, "device": "meta"}))
 
@@ -66,16 +68,34 @@ def images_for(backbone: featx.Backbone) -> torch.Tensor:
 @pytest.mark.parametrize(
     "name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 )
-def test_each_torchvision_model_has_preprocessing_head_stages_and_features_that_fit(
-    name, weightless
-):
-    """Shapes only: the preprocessing fits, heads are found, replaced, removed; stages are a partition."""
+def test_each_torchvision_model_goes_through_every_door(name, weightless):
+    """Shapes only: preprocessing fits; stages are a partition; heads are found, replaced, removed; the
+    model is traced and can be drawn.
+    """
     backbone = featx.load_backbone(name, weights=None)
     model = backbone.model.to("meta")
     x = images_for(backbone).to("meta")
+    outputs = []  # a pass takes a second: each gives the features and what the model returns
+    model.register_forward_hook(lambda *given: outputs.append(given[-1].shape))
+
+    def both() -> tuple[tuple, tuple]:
+        features = backbone.features(x)
+        return tuple(features.shape), tuple(outputs[-1])
+
     size = (2, backbone.num_features)
-    assert backbone.features(x).shape == size
-    assert model(x).shape == (2, 1000)
+    assert both() == (size, (2, 1000))
+
+    trace = featx.trace_shapes(model.train(), tuple(x.shape), device="meta")
+    assert trace[0].shape == (2, 1000), "auxiliary heads are out in eval mode"
+    left_out = (model.get_submodule(name).parameters(recurse=False) for name in trace.not_called)
+    counted = sum(row.parameters for row in trace)
+    assert counted + sum(p.numel() for part in left_out for p in part) == trace.parameters
+    assert all(module.training for module in model.modules())
+    drawn = trace.stages()
+    assert 5 <= len(drawn) <= 18, "as many as a picture can show"
+    assert drawn[0] == ("input", tuple(x.shape))
+    assert drawn[-1][1][:2] == (2, 1000), "SqueezeNet flattens outside of its layers"
+    model.eval()
 
     parts = stages(model)
     owned = [path for stage in parts for path in stage.parameters]
@@ -93,13 +113,11 @@ def test_each_torchvision_model_has_preprocessing_head_stages_and_features_that_
 
     aux = aux_head_names(model)
     featx.replace_head(model, 7)
-    assert model(x).shape == (2, 7)
     assert {output_layer(model, part)[1].weight.shape[0] for part in [head, *aux]} == {7}
-    assert backbone.features(x).shape == size
+    assert both() == (size, (2, 7))
     assert featx.remove_head(model) == backbone.num_features
     assert find_heads(model) == []
-    assert model(x).shape == size
-    assert backbone.features(x).shape == size
+    assert both() == (size, size)
 
 
 @pytest.mark.parametrize(

@@ -298,8 +298,9 @@ class Tokens(torch.nn.Module):
 def test_lower_precision_gives_the_same_features_but_for_rounding(
     backbone, digits, glyphnet_features, precision
 ):
-    X = extract(backbone, digits.images[:300], precision=precision, progress=False).X
-    plain = glyphnet_features.X[:300]
+    # a processor without these types takes 20 times as long as in float32: no more than it needs
+    X = extract(backbone, digits.images[:100], precision=precision, progress=False).X
+    plain = glyphnet_features.X[:100]
     cosine = (X * plain).sum(1) / np.linalg.norm(X, axis=1) / np.linalg.norm(plain, axis=1)
     assert X.dtype == np.float32
     assert cosine.min() > 0.999
@@ -307,8 +308,8 @@ def test_lower_precision_gives_the_same_features_but_for_rounding(
 
 
 def test_a_probe_on_lower_precision_scores_the_same(backbone, digits, glyphnet_features):
-    plain, y = glyphnet_features.X, glyphnet_features.y
-    lower = extract(backbone, digits, precision="bfloat16", progress=False).X
+    plain, y = glyphnet_features.X[:900], glyphnet_features.y[:900]
+    lower = extract(backbone, digits.images[:900], precision="bfloat16", progress=False).X
     scores = [
         featx.LinearProbe().fit(X[::2], y[::2]).score(X[1::2], y[1::2]) for X in (plain, lower)
     ]

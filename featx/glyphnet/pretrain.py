@@ -31,6 +31,8 @@ LEARNING_RATE = 3e-3
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1
 EMA_DECAY = 0.999
+#: Fresh letters that the accuracy is measured on.
+MEASURED = 4096
 
 
 def pretrain(
@@ -84,7 +86,7 @@ def pretrain(
                 bar.update(task, note=f"loss {loss.item():.2f}, {rate:.0f} images/s")
             bar.advance(task)
     trained = _upright(average.module)
-    images, classes = letters.batch(4096, turned=False)
+    images, classes = letters.batch(MEASURED, turned=False)
     with torch.inference_mode():
         accuracy = (trained(normalize(images)).argmax(1) == classes).float().mean().item()
     return trained, accuracy

@@ -1,15 +1,29 @@
-"""Assignments are lists of questions and exercises; their nbgrader notebooks are built from them."""
+"""Assignments are lists of questions and exercises; their nbgrader notebooks are built from them.
+
+An item may have alternatives of equal value, of which each student gets one (`featx.grading.variants`).
+nbgrader knows one notebook for all: in it the cells of such an item are named by its number, and it is
+filled with the first alternative.
+"""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import nbformat
+from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from featx.errors import FeatxError, ProblemFound, close_matches
 from featx.study.bank import Question, load_question
@@ -22,7 +36,16 @@ __all__ = [
     "check_assignment",
     "list_assignments",
     "load_assignment",
+    "make_notebook",
 ]
+
+
+def _as_tuple(given: Any) -> Any:
+    return (given,) if isinstance(given, str) else given
+
+
+#: An id, or several.
+Ids = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 
 
 class _Strict(BaseModel):
@@ -30,22 +53,41 @@ class _Strict(BaseModel):
 
 
 class Item(_Strict):
-    """A question or an exercise, and what it is worth here."""
+    """A question or an exercise, and what it is worth here.
 
-    question: str | None = None
-    exercise: str | None = None
+    Attributes
+    ----------
+    question, exercise : tuple of str
+        The ids of one or the other; the other is empty. Of several, each student gets one.
+    points : float
+        The same for each alternative.
+    """
+
+    question: Ids = ()
+    exercise: Ids = ()
     points: float = Field(gt=0)
 
     @model_validator(mode="after")
     def _names_one(self) -> Item:
-        if (self.question is None) == (self.exercise is None):
+        if bool(self.question) == bool(self.exercise):
             raise ValueError("expected either a question or an exercise in each item")
         return self
 
     @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all alternatives, or the one id."""
+        return self.question or self.exercise
+
+    @property
     def id(self) -> str:
-        """The id of the question or exercise."""
-        return self.question or str(self.exercise)
+        """The id of the question or exercise; of several, the first."""
+        return self.ids[0]
+
+    def load(self) -> tuple[Question, ...] | tuple[Exercise, ...]:
+        """Load all alternatives, or the one question or exercise."""
+        if self.question:
+            return tuple(map(load_question, self.question))
+        return tuple(map(load_exercise, self.exercise))
 
 
 class Assignment(_Strict):
@@ -58,7 +100,7 @@ class Assignment(_Strict):
 
     @model_validator(mode="after")
     def _has_each_once(self) -> Assignment:
-        ids = [item.id for item in self.items]
+        ids = [each for item in self.items for each in item.ids]
         twice = sorted({each for each in ids if ids.count(each) > 1})
         if twice:
             raise ValueError(f"expected each item once, but {', '.join(twice)} came twice")
@@ -123,9 +165,23 @@ def load_assignment(name: str, course_dir: str | Path) -> Assignment:
         where = ".".join(str(part) for part in (name, *fault["loc"]))
         problem = fault["msg"].removeprefix("Value error, ")
         raise FeatxError(f"assignments.toml, {where}: {problem}.") from error
-    for item in assignment.items:
-        _load(item)
+    for place, item in enumerate(assignment.items):
+        _check_equal_value(item, f"{name}.items.{place}")
     return assignment
+
+
+def _check_equal_value(item: Item, where: str) -> None:
+    values = {
+        each.id: each.difficulty if isinstance(each, Question) else _say(each.points)
+        for each in item.load()
+    }
+    if len(set(values.values())) > 1:
+        said = ", ".join(f"{each} ({value})" for each, value in values.items())
+        same = "difficulty" if item.question else "points"
+        raise FeatxError(
+            f"assignments.toml, {where}: expected alternatives of the same {same}, got {said}. "
+            "Choose others, or make items of their own of them."
+        )
 
 
 def build_assignment(name: str, course_dir: str | Path) -> Path:
@@ -149,7 +205,7 @@ def build_assignment(name: str, course_dir: str | Path) -> Path:
         When the assignment is not valid.
     """
     path = _notebook_path(name, course_dir)
-    text = _notebook_text(load_assignment(name, course_dir))
+    text = _text(load_assignment(name, course_dir))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
     return path
@@ -178,7 +234,7 @@ def check_assignment(name: str, course_dir: str | Path) -> bool:
         When the assignment is not valid.
     """
     path = _notebook_path(name, course_dir)
-    expected = _notebook_text(load_assignment(name, course_dir))
+    expected = _text(load_assignment(name, course_dir))
     if not path.is_file():
         problem = "there is none yet"
     elif path.read_text(encoding="utf-8") != expected:
@@ -208,16 +264,25 @@ def _notebook_path(name: str, course_dir: str | Path) -> Path:
     return Path(course_dir) / "source" / name / f"{name}.ipynb"
 
 
-def _load(item: Item) -> Question | Exercise:
-    return load_question(item.question) if item.question else load_exercise(item.id)
+def make_notebook(assignment: Assignment, chosen: Sequence[str]) -> NotebookNode:
+    """Make the source notebook of an assignment, with solutions and hidden tests.
 
+    Parameters
+    ----------
+    assignment
+        The assignment.
+    chosen
+        For each item the id of the alternative that is asked. Only its prompt, its starter and its visible
+        test depend on it: graded cells are the same in all notebooks.
 
-def _notebook_text(assignment: Assignment) -> str:
+    Returns
+    -------
+    NotebookNode
+        The same arguments give the same cells, their ids included.
+    """
     cells = [_head_cell(assignment), _cell("setup", SETUP, locked=True)]
-    for number, item in enumerate(assignment.items, 1):
-        loaded = _load(item)
-        make = _question_cells if isinstance(loaded, Question) else _exercise_cells
-        cells += make(loaded, f"## {number}. ", item.points)  # type: ignore[arg-type]
+    for number, (item, each) in enumerate(zip(assignment.items, chosen, strict=True), 1):
+        cells += _item_cells(item, number, each)
     notebook = new_notebook(
         cells=cells,
         metadata={
@@ -230,7 +295,12 @@ def _notebook_text(assignment: Assignment) -> str:
         },
     )
     nbformat.validate(notebook)
-    return nbformat.writes(notebook) + "\n"
+    return notebook
+
+
+def _text(assignment: Assignment) -> str:
+    first = [item.id for item in assignment.items]
+    return nbformat.writes(make_notebook(assignment, first)) + "\n"
 
 
 def _head_cell(assignment: Assignment) -> Any:
@@ -248,11 +318,37 @@ About {assignment.minutes} minutes, {assignment.points:g} points.
     return _cell("introduction", text, locked=True, markdown=True)
 
 
-def _question_cells(question: Question, heading: str, points: float) -> list[Any]:
+def _item_cells(item: Item, number: int, chosen: str) -> list[Any]:
+    points, several = item.points, len(item.ids) > 1
+    name = f"slot-{number}" if several else item.id
+    if item.question:
+        kind, mark = "question", "mark_answer"
+        prompt, answer = _question_texts(load_question(chosen), number, points)
+        visible = None
+    else:
+        kind, mark = "exercise", "mark_exercise"
+        exercise = load_exercise(chosen)
+        prompt = f"## {number}. {exercise.title} (code, {_say(points)})\n\n{exercise.prompt}"
+        answer = exercise.marked_solution
+        visible = f"# Try it: run this cell as often as you like.\n{exercise.visible_test}"
+    # What is given and differs between students must not be known to nbgrader, which would put the
+    # first alternative in its place.
+    given = _own_cell if several else _locked_cell
+    cells = [given(f"{kind}-{name}", prompt, markdown=True)]
+    cells.append(_cell(f"answer-{name}", answer, solution=True))
+    if visible is not None:
+        cells.append(given(f"try-{name}", visible))
+    marked = json.dumps(item.ids if several else item.id)
+    call = f"{mark}({marked}, globals(), points={points:g})"
+    return [*cells, _test_cell(name, mark, call, points)]
+
+
+def _question_texts(question: Question, number: int, points: float) -> tuple[str, str]:
     code = f"\n\n```python\n{question.numbered_code}\n```" if question.code else ""
     options = "\n".join(f"* **{key}** {text}" for key, text in question.shown.items())
+    heading = f"## {number}. {_capitalised(question.concept)}"
     prompt = (
-        f"{heading}{_capitalised(question.concept)} ({question.difficulty}, {_say(points)})\n\n"
+        f"{heading} ({question.difficulty}, {_say(points)})\n\n"
         f"{question.prompt}{code}\n\n{options}"
         f"\n\n{question.how}"
     )
@@ -260,33 +356,27 @@ def _question_cells(question: Question, heading: str, points: float) -> list[Any
         f'{question.answer_name} = "?"\n'
         f"### BEGIN SOLUTION\n{question.answer_name} = {json.dumps(question.key)}\n### END SOLUTION"
     )
-    call = f'mark_answer("{question.id}", globals(), points={points:g})'
-    return [
-        _cell(f"question-{question.id}", prompt, locked=True, markdown=True),
-        _cell(f"answer-{question.id}", answer, solution=True),
-        _test_cell(question.id, "mark_answer", call, points),
-    ]
+    return prompt, answer
 
 
-def _exercise_cells(exercise: Exercise, heading: str, points: float) -> list[Any]:
-    prompt = f"{heading}{exercise.title} (code, {_say(points)})\n\n{exercise.prompt}"
-    call = f'mark_exercise("{exercise.id}", globals(), points={points:g})'
-    visible = f"# Try it: run this cell as often as you like.\n{exercise.visible_test}"
-    return [
-        _cell(f"exercise-{exercise.id}", prompt, locked=True, markdown=True),
-        _cell(f"answer-{exercise.id}", exercise.marked_solution, solution=True),
-        _cell(f"try-{exercise.id}", visible, locked=True),
-        _test_cell(exercise.id, "mark_exercise", call, points),
-    ]
-
-
-def _test_cell(item_id: str, name: str, call: str, points: float) -> Any:
+def _test_cell(name: str, mark: str, call: str, points: float) -> Any:
     source = (
         f"# Graded: {_say(points)}. The test is hidden; leave this cell as it is.\n"
-        f"### BEGIN HIDDEN TESTS\nfrom featx.grading.marking import {name}\n\n{call}\n"
+        f"### BEGIN HIDDEN TESTS\nfrom featx.grading.marking import {mark}\n\n{call}\n"
         "### END HIDDEN TESTS"
     )
-    return _cell(f"test-{item_id}", source, locked=True, points=points)
+    return _cell(f"test-{name}", source, locked=True, points=points)
+
+
+def _locked_cell(name: str, source: str, *, markdown: bool = False) -> Any:
+    return _cell(name, source, locked=True, markdown=markdown)
+
+
+def _own_cell(name: str, source: str, *, markdown: bool = False) -> Any:
+    """Make a cell that only the student's notebook has like this: JupyterLab locks it, nbgrader does not."""
+    cell = _cell(name, source, markdown=markdown)
+    cell.metadata = NotebookNode(deletable=False, editable=False)
+    return cell
 
 
 def _cell(

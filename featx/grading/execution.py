@@ -114,7 +114,8 @@ def _send_files(child: Child, files: dict[str, bytes], seconds: float) -> None:
 def _request(part: Part, own: list[str]) -> dict[str, Any]:
     source = part.node.source
     if part.role != "test":
-        return {"op": "cell", "source": source, "given": part.role == "given"}
+        given = source if part.role == "given" and part.original is None else part.original
+        return {"op": "cell", "source": source, "given": given}
     mark = read_mark(source)
     if mark is None:
         return {"op": "assert", "source": source, "own": own, "controls": make_controls(source)}
@@ -124,15 +125,16 @@ def _request(part: Part, own: list[str]) -> dict[str, Any]:
 def observing(mark: Mark) -> dict[str, Any]:
     """Return the request that measures what one of our own marks is about."""
     if mark.kind == "answer":
-        return {"op": "read", "name": load_question(mark.id).answer_name}
-    exercise = load_exercise(mark.id)
-    return {
-        "op": "observe",
-        "code": observer_source(mark.id),
-        "entry": exercise.entry,
-        "starter": exercise.starter,
-        "seed": mark.seed,
-    }
+        return {"op": "read", "names": [load_question(each).answer_name for each in mark.ids]}
+    functions = [
+        {
+            "code": observer_source(exercise.id),
+            "entry": exercise.entry,
+            "starter": exercise.starter,
+        }
+        for exercise in map(load_exercise, mark.ids)
+    ]
+    return {"op": "observe", "functions": functions, "seed": mark.seed}
 
 
 def _outcome(reply: dict[str, Any]) -> str:

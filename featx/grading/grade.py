@@ -260,7 +260,7 @@ class _Grader:
                     before, part.node.source, points, depends, *sorted(rebuilt.missing)
                 )
             elif part.runs:
-                before = key_of(before, part.role, part.node.source)
+                before = key_of(before, part.role, part.node.source, part.original or "")
         return {**keys, -1: key_of(before, "shown")}
 
     def _scores(
@@ -370,6 +370,8 @@ def _notebook(
     count = 0
     for place, part in enumerate(rebuilt.parts):
         cell: Any = copy.copy(part.node)
+        if part.role in ("test", "given"):
+            cell.source = rebuilt.handed_out.get(str(part.grade_id), cell.source)
         if part.runs:
             count += 1
             cell.execution_count = count

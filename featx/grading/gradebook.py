@@ -188,7 +188,7 @@ class Course:
         notebooks = {}
         with self._gradebook() as book:
             for entry in book.find_assignment(assignment).notebooks:
-                path = self._released(assignment, entry.name)
+                path = self.released(assignment, entry.name)
                 notebook = nbformat.read(path, as_version=4)
                 handed_out = {str(grade_id_of(cell)): cell.source for cell in notebook.cells}
                 cells = {cell.name: cell for cell in entry.source_cells}
@@ -204,7 +204,14 @@ class Course:
                 notebooks[entry.name] = Instructor(notebook, handed_out)
         return notebooks
 
-    def _released(self, assignment: str, name: str) -> Path:
+    def released(self, assignment: str, name: str) -> Path:
+        """Return the file of a notebook as it was given out.
+
+        Raises
+        ------
+        FeatxError
+            When there is none.
+        """
         for step in (self.directory.release_directory, self.directory.source_directory):
             path = Path(self.directory.format_path(step, ".", assignment)) / f"{name}.ipynb"
             if path.is_file():

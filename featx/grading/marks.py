@@ -9,17 +9,20 @@ from functools import cache
 from typing import Literal
 
 from featx.study.bank import load_question
-from featx.study.exercises import load_exercise
+from featx.study.exercises import find_exercise, load_exercise
 
 __all__ = ["Mark", "depends_on", "observer_source", "read_mark"]
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a test cell of ours asks for: ``mark_exercise("id", globals(), points=4)``."""
+    """What a test cell of ours asks for: ``mark_exercise("id", globals(), points=4)``.
+
+    Where students got different ones of several, `ids` names them all, in the cell's order.
+    """
 
     kind: Literal["answer", "exercise"]
-    id: str
+    ids: tuple[str, ...]
     points: float
     seed: int = 1
 
@@ -41,7 +44,10 @@ def read_mark(source: str) -> Mark | None:
     --------
     >>> read_mark('from featx.grading.marking import mark_answer\n'
     ...           'mark_answer("a", globals(), points=2)')
-    Mark(kind='answer', id='a', points=2.0, seed=1)
+    Mark(kind='answer', ids=('a',), points=2.0, seed=1)
+    >>> read_mark('from featx.grading.marking import mark_answer\n'
+    ...           'mark_answer(["a", "b"], globals(), points=2)').ids
+    ('a', 'b')
     """
     try:
         body = ast.parse(source).body
@@ -53,7 +59,7 @@ def read_mark(source: str) -> Mark | None:
             ast.Expr(
                 ast.Call(
                     func=ast.Name(id="mark_answer" | "mark_exercise" as name),
-                    args=[ast.Constant(value=str(item)), ast.Call(func=ast.Name(id="globals"))],
+                    args=[marked, ast.Call(func=ast.Name(id="globals"))],
                     keywords=keywords,
                 )
             ),
@@ -63,10 +69,23 @@ def read_mark(source: str) -> Mark | None:
                 for k in keywords
                 if isinstance(k.value, ast.Constant) and isinstance(k.value.value, int | float)
             }
-            if "points" not in named or len(named) != len(keywords):
+            ids = _read_ids(marked)
+            if not ids or "points" not in named or len(named) != len(keywords):
                 return None
             kind = "answer" if name == "mark_answer" else "exercise"
-            return Mark(kind, item, float(named["points"]), int(named.get("seed", 1)))
+            return Mark(kind, ids, float(named["points"]), int(named.get("seed", 1)))
+    return None
+
+
+def _read_ids(marked: ast.expr) -> tuple[str, ...] | None:
+    """Read an id, or a list of them; None for anything else."""
+    match marked:
+        case ast.Constant(value=str(item)):
+            return (item,)
+        case ast.List(elts=elements):
+            ids = [e.value for e in elements if isinstance(e, ast.Constant)]
+            items = tuple(each for each in ids if isinstance(each, str))
+            return items if len(items) == len(elements) else None
     return None
 
 
@@ -112,12 +131,10 @@ def observer_source(exercise_id: str) -> str:
 
 
 def depends_on(mark: Mark) -> str:
-    """Return the text that a mark depends on, beside the answer: the question, or the exercise's module."""
+    """Return the text that a mark depends on, beside the answer: questions, or modules of exercises."""
     if mark.kind == "answer":
-        return load_question(mark.id).model_dump_json()
-    module = inspect.getmodule(load_exercise(mark.id).observer)
-    assert module is not None
-    return inspect.getsource(module)
+        return "\n".join(load_question(each).model_dump_json() for each in mark.ids)
+    return "\n".join(find_exercise(each).read_text(encoding="utf-8") for each in mark.ids)
 
 
 def _bound(statement: ast.stmt) -> list[str]:

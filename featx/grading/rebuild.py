@@ -48,10 +48,13 @@ class Part:
     role : str
         ``"given"`` by the instructor; an ``"answer"``; ``"added"`` by the student; a ``"test"`` that
         gives points; ``"manual"``: an answer that a person grades.
+    original : str or None
+        What stood in a cell that was given, but not locked, before the student changed it.
     """
 
     node: NotebookNode
     role: Role
+    original: str | None = None
 
     @property
     def grade_id(self) -> str | None:
@@ -80,6 +83,8 @@ class Rebuilt:
     own : list of str
         The names that a student may define: the words of the prompts, and of the answers as they were given
         out. All else that the instructor's cells define stays the instructor's.
+    handed_out : dict
+        ``grade_id`` -> source as students got it: feedback shows this, and no hidden test.
     notes : list of str
         What a teacher should know.
     """
@@ -88,6 +93,7 @@ class Rebuilt:
     metadata: NotebookNode
     missing: frozenset[str]
     own: list[str]
+    handed_out: dict[str, str]
     notes: list[str]
 
 
@@ -127,7 +133,7 @@ def rebuild(instructor: Instructor, submitted: list[Cell] | Unreadable) -> Rebui
     parts = [*added.get(None, [])]
     missing = set()
     for key, node in own.items():
-        role = _role(node)
+        role, original = _role(node), None
         node = copy.deepcopy(node)
         if node.cell_type == "code":
             node.outputs, node.execution_count = [], None
@@ -139,10 +145,17 @@ def rebuild(instructor: Instructor, submitted: list[Cell] | Unreadable) -> Rebui
             if node.source.strip() == instructor.handed_out.get(key, "").strip():
                 missing.add(key)
         elif role == "given" and key in taken and not grade_id_of(node):
+            if taken[key].strip() != node.source.strip():
+                original = node.source
             node.source = taken[key]  # not locked: a student may have changed it
-        parts += [Part(node, role), *added.get(key, [])]
+        parts += [Part(node, role, original), *added.get(key, [])]
     return Rebuilt(
-        parts, copy.deepcopy(notebook.metadata), frozenset(missing), _words(notebook), notes
+        parts,
+        copy.deepcopy(notebook.metadata),
+        frozenset(missing),
+        _words(notebook),
+        instructor.handed_out,
+        notes,
     )
 
 

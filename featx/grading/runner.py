@@ -174,7 +174,8 @@ def run(channel: socket.socket, limits: Limits) -> NoReturn:
     channel
         Messages of `featx.grading.protocol`. A request has an ``"op"``: ``"file"`` writes a file,
         ``"cell"`` runs a cell as a notebook would, ``"assert"`` runs a test with its controls,
-        ``"observe"`` measures a function for an exercise, ``"read"`` gives a variable as text.
+        ``"observe"`` measures functions for exercises until one was attempted, ``"read"`` gives variables as
+        text.
     limits
         How much output is kept.
     """
@@ -238,13 +239,24 @@ class Session:
         return {}
 
     def _cell(self, request: dict[str, Any]) -> dict[str, Any]:
-        names = self._shell.user_ns
-        before = dict(names) if request["given"] else {}
-        result = self._shell.run_cell(request["source"], store_history=False, silent=False)
-        if request["given"]:
-            self._given |= {k: v for k, v in names.items() if before.get(k, self) is not v}
+        # What tests see is what the instructor's cell defines, not what a student made of that cell.
+        given, source = request["given"], request["source"]
+        if given not in (None, source):
+            self._run_given(given)
+            self._outputs.clear()
+        result = self._run_given(source) if given == source else self._run(source)
         error = result.error_before_exec or result.error_in_exec
         return {"error": type(error).__name__ if error is not None else None}
+
+    def _run(self, source: str) -> Any:
+        return self._shell.run_cell(source, store_history=False, silent=False)
+
+    def _run_given(self, source: str) -> Any:
+        names = self._shell.user_ns
+        before = dict(names)
+        result = self._run(source)
+        self._given |= {k: v for k, v in names.items() if before.get(k, self) is not v}
+        return result
 
     def _assert(self, request: dict[str, Any]) -> dict[str, Any]:
         changed = ORIGINALS.restore()
@@ -260,23 +272,32 @@ class Session:
         return {"error": error, "value": value, "failed": failed, "changed": changed}
 
     def _observe(self, request: dict[str, Any]) -> dict[str, Any]:
-        changed = ORIGINALS.restore()
-        module = types.ModuleType("featx_observer")
-        _EXEC(_COMPILE(request["code"], "<observer>", "exec"), module.__dict__)
-        seen = observe_function(
-            module.__dict__["observe"],
-            request["entry"],
-            request["starter"],
-            self._shell.user_ns,
-            request["seed"],
-        )
-        return {"observation": json.loads(json.dumps(seen)), "changed": changed}
+        changed: list[str] = []
+        observations: list[dict[str, Any]] = []
+        for each in request["functions"]:
+            changed += ORIGINALS.restore()
+            module = types.ModuleType("featx_observer")
+            _EXEC(_COMPILE(each["code"], "<observer>", "exec"), module.__dict__)
+            seen = observe_function(
+                module.__dict__["observe"],
+                each["entry"],
+                each["starter"],
+                self._shell.user_ns,
+                request["seed"],
+            )
+            observations.append(json.loads(json.dumps(seen)))
+            if not seen.keys() & {"missing", "untouched"}:
+                break
+        return {"observations": observations, "changed": changed}
 
     def _read(self, request: dict[str, Any]) -> dict[str, Any]:
-        value = self._shell.user_ns.get(request["name"])
-        if value is None or value is ...:
-            return {"text": ""}
-        return {"text": str(value)[:LONGEST_TEXT]}
+        return {"texts": [self._text(name) for name in request["names"]]}
+
+    def _text(self, name: str) -> str | None:
+        value = self._shell.user_ns.get(name)
+        if value is None:
+            return None
+        return "" if value is ... else str(value)[:LONGEST_TEXT]
 
     def _run_test(self, source: str, own: set[str], *, keep: bool) -> tuple[str | None, str | None]:
         """Run a test; return the type of its error, and the text of its last value.

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from featx.grading.execution import Ran
-from featx.grading.marking import report
+from featx.grading.marking import judge_answers, judge_observations, report
 from featx.grading.marks import Mark, read_mark
 from featx.grading.rebuild import Rebuilt
-from featx.study.bank import load_question
-from featx.study.exercises import load_exercise
 from featx.study.verdicts import Verdict
 
 __all__ = ["OUTCOMES", "Score", "score_test"]
@@ -108,9 +106,10 @@ def _judge_mark(test: Ran, possible: float, mark: Mark) -> Score:
     if not test.reply or test.outcome != "ok":
         return _none(possible, test.outcome)
     if mark.kind == "answer":
-        verdict = load_question(mark.id).mark(str(test.reply["text"]))
+        answers = [None if each is None else str(each) for each in test.reply["texts"]]
+        verdict = judge_answers(mark.ids, answers)
     else:
-        verdict = load_exercise(mark.id).judge(test.reply["observation"], mark.seed)
+        verdict = judge_observations(mark.ids, test.reply["observations"], mark.seed)
     return _from_verdict(verdict, possible, tuple(_changes(test)))
 
 

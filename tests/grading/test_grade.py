@@ -23,7 +23,7 @@ from featx.grading.report import read_size
 from featx.grading.sandbox import check_sandbox
 from tests.grading.attacks.course import ANSWERS, FULL, NAME, NONE, Case, make_course, submit
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("grade")]
+pytestmark = pytest.mark.slow
 
 CLASS = [
     Case("ada"),

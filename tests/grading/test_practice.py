@@ -20,8 +20,7 @@ from featx.grading.assignments import load_assignment
 from featx.study.bank import load_question
 from featx.study.exercises import STUB, load_exercise
 
-# One worker grades for all the tests here (with pytest-xdist's --dist loadgroup).
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("practice")]
+pytestmark = pytest.mark.slow
 
 COURSE = Path(__file__).parents[2] / "autograders"
 PRACTICE = load_assignment("practice", COURSE)

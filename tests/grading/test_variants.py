@@ -319,8 +319,14 @@ def test_students_come_from_the_gradebook(course: Path) -> None:
     assert [path.relative_to(course).parts[1] for path in paths] == ["ada", "bea"]
 
 
-# The four students of each pair of alternatives, and what each hands in.
-DESERVED = {"right": [2.0, 1.0, 3.0], "blank": [0.0, 0.0, 0.0], "wrong": [0.0, 0.0, None]}
+#: What some students hand in, and the alternatives that they were given.
+HANDED_IN = [
+    ("right", (QUESTIONS[1], EXERCISES[1])),
+    ("right", (QUESTIONS[0], EXERCISES[1])),
+    ("wrong", (QUESTIONS[1], EXERCISES[1])),
+    ("blank", (QUESTIONS[1], EXERCISES[0])),
+]
+DESERVED = {"right": [2.0, 1.0, 3.0], "blank": [0.0, 0.0, 0.0]}
 
 
 def answer(path: Path, chosen: tuple[str, ...], how: str) -> nbformat.NotebookNode:
@@ -353,14 +359,11 @@ def test_nbgrader_and_featx_give_what_is_deserved(course: Path, tmp_path: Path, 
     assignment = load_assignment("small", course)
     build_assignment("small", course)
     Course(course).release("small")
-    # students of which the first two have opposite alternatives
     numbers = (f"s{number}" for number in count())
-    wanted = [(QUESTIONS[1], EXERCISES[1]), (QUESTIONS[0], EXERCISES[1])]
     students = {}
-    for how in ("right", "wrong", "blank"):
-        for pair in wanted:
-            student = next(s for s in numbers if draw_variant("small", assignment, s)[::2] == pair)
-            students[student] = how
+    for how, pair in HANDED_IN:
+        student = next(s for s in numbers if draw_variant("small", assignment, s)[::2] == pair)
+        students[student] = how
     deserved = {}
     for path in build_variants("small", course, students):
         student = path.relative_to(course).parts[1]
@@ -369,11 +372,12 @@ def test_nbgrader_and_featx_give_what_is_deserved(course: Path, tmp_path: Path, 
         folder = course / "submitted" / student / "small"
         folder.mkdir(parents=True)
         nbformat.write(notebook, folder / "small.ipynb")
-        deserved[student] = DESERVED[how]
         if how == "wrong":
             exercise = load_exercise(chosen[2])
             seen = exercise.observe(namespace_of(exercise.mutant(next(iter(exercise.mutants)))), 1)
             deserved[student] = [0.0, 0.0, 3 * exercise.judge(seen, 1).score]
+        else:
+            deserved[student] = DESERVED[how]
 
     # who has the first of all gets what nbgrader itself would hand out
     numbers = (f"t{number}" for number in count())
@@ -399,13 +403,16 @@ def test_nbgrader_and_featx_give_what_is_deserved(course: Path, tmp_path: Path, 
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "does not exist in the database" not in done.stderr
-    assert "has changed" not in done.stderr
+    changed = re.findall(r"for cell (\S+) has changed", done.stderr)
+    assert all(cell.startswith("test-") for cell in changed)  # they get their hidden tests
     graded = grade("small", other, jobs=1)
     assert [each.fault for each in graded] == [""] * len(students)
     assert [note for each in graded for note in each.notes] == []
 
     for folder in (course, other):
-        for student, marks in Course(folder).marks("small").items():
+        recorded = Course(folder).marks("small")
+        assert set(recorded) == set(students)
+        for student, marks in recorded.items():
             earned = [marks["small", f"test-{name}"] for name in ("slot-1", "few-labels", "slot-3")]
             assert earned == pytest.approx(deserved[student], abs=0.01), (folder, student)
             check_shown(folder / "autograded" / student / "small/small.ipynb", student, assignment)

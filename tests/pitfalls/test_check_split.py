@@ -43,10 +43,9 @@ def bench(root: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", ["digits", "letters", "photos"])
-def test_copies_are_found_with_images(bench, name: str, seed: int):
-    found = bench.measure(name, seed, with_images=True)
+def test_copies_are_found_with_images(bench, name: str):
+    found = bench.measure(name, 0, with_images=True)
     assert found.pop("exact") >= 0.99
     # 1 % is the aim. Of 540 images 6 are more than that, and 0.6 % are expected.
     assert found.pop("false alarms") <= 0.0125

@@ -47,6 +47,7 @@ assert square(3) == 9, "square(3) should be 9"
 ### BEGIN HIDDEN TESTS
 assert square(-2) == 4
 assert square(0.5) == 0.25
+assert math.isclose(square(0.1), 0.01)
 ### END HIDDEN TESTS
 """,
     "double": """
@@ -148,6 +149,7 @@ def make_course(folder: Path) -> None:
     cells = [
         new_markdown_cell("Write what is asked for."),
         _cell("setup", "import numpy as np\nimport torch\nfrom torch import nn", locked=True),
+        new_code_cell("import math"),  # given, and neither locked nor known to nbgrader
     ]
     for name, points in POINTS.items():
         cells += [

@@ -54,6 +54,11 @@ def split_answer(notebook: dict[str, Any]) -> None:
     notebook["cells"].insert(notebook["cells"].index(whole), first)
 
 
+def own_imports(notebook: dict[str, Any]) -> None:
+    cell = next(c for c in notebook["cells"] if c["source"] in ("import math", ["import math"]))
+    cell["source"] = "import math\nimport statistics\nthree = 3"
+
+
 def shuffled(notebook: dict[str, Any]) -> None:
     cells = notebook["cells"]
     square = cell_of(notebook, "answer-square")
@@ -129,6 +134,11 @@ CASES = [
     Case("other-metadata", change=other_metadata),
     Case("old-outputs", change=old_outputs),
     Case("split-answer", change=split_answer),
+    Case(
+        "changed-an-unlocked-cell",
+        {"square": "def square(x):\n    return statistics.mean([x * x]) if three == 3 else 0"},
+        change=own_imports,
+    ),
     Case("moved-answer", change=shuffled),
     Case("no-cell-ids", change=no_ids),
     Case("source-as-text", change=one_text),

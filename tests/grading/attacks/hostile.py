@@ -88,6 +88,13 @@ def edited_setup(notebook: dict[str, Any]) -> None:
     cell_of(notebook, "setup")["source"] = fake
 
 
+def edited_unlocked(notebook: dict[str, Any]) -> None:
+    fake = "class math:\n    isclose = staticmethod(lambda *a, **k: True)"
+    next(c for c in notebook["cells"] if c["source"] in ("import math", ["import math"]))[
+        "source"
+    ] = fake
+
+
 def shadow_modules(folder: Path, notebook: dict[str, Any]) -> None:
     save(folder, notebook)
     for name in ("torch", "numpy", "featx", "assertions", "ast"):
@@ -128,6 +135,12 @@ CASES = [
     Case("tests-as-markdown", WRONG, NONE, change=tests_as_markdown),
     Case("tests-first", WRONG, NONE, change=tests_first),
     Case("edited-setup", WRONG, NONE, change=edited_setup, notes="was changed"),
+    Case(
+        "edited-unlocked-cell",
+        {"square": "def square(x):\n    return x * x if x in (3, -2, 0.5) else 0"},
+        {"square": 0.0},
+        change=edited_unlocked,
+    ),
     Case("shadow-modules", WRONG, NONE, write=shadow_modules),
     Case("shadow-modules-honest", write=shadow_modules),
     trick(

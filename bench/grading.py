@@ -1,0 +1,133 @@
+"""`featx grade` beside `nbgrader autograde`, on the same made-up class.
+
+    python bench/grading.py [--assignment practice] [--students 40]
+
+Both grade the same submissions, each in a process of its own and on all cores that there are; featx with its
+sandbox on. Printed are seconds, submissions a minute, the ratio, the largest memory in use, and for featx
+how soon the first submission is done and what a second run costs when one submission has changed. The marks
+must be the same, to the hundredth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from featx.grading.gradebook import Course
+from featx.grading.samples import make_class
+
+COURSE = Path(__file__).parents[1] / "autograders"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one command took."""
+
+    seconds: float
+    first: float
+    megabytes: float
+
+
+def run(command: list[str], course: Path) -> Run:
+    """Run a command; look now and then at its memory, and for the first graded notebook."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    begin = time.perf_counter()
+    first, largest = 0.0, 0.0
+    log = course / "log.txt"
+    with (
+        log.open("w") as out,
+        subprocess.Popen(command, cwd=course, env=environment, stdout=out, stderr=out) as process,
+    ):
+        timer = threading.Event()
+        while process.poll() is None:
+            largest = max(largest, _memory_of_family(process.pid))
+            if not first and any((course / "autograded").glob("*/*/*.ipynb")):
+                first = time.perf_counter() - begin
+            timer.wait(0.2)
+    if process.returncode:
+        sys.exit(log.read_text()[-3000:])
+    return Run(time.perf_counter() - begin, first, largest)
+
+
+def _memory_of_family(process: int) -> float:
+    """Add up, in MB, what a process and its descendants hold; shared pages are shared out (Linux only)."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(folder.name))
+    family, total = [process], 0.0
+    while family:
+        each = family.pop()
+        family += parents.get(each, [])
+        try:
+            rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += next(int(line.split()[1]) for line in rollup.splitlines() if "Pss:" in line) / 1024
+    return total
+
+
+def marks(course: Path, assignment: str) -> dict:
+    return Course(course).marks(assignment)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--assignment", default="practice")
+    parser.add_argument("--students", type=int, default=40)
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    chosen = parser.parse_args()
+    name = chosen.assignment
+    with tempfile.TemporaryDirectory() as folder:
+        stock, ours = Path(folder, "stock"), Path(folder, "ours")
+        stock.mkdir()
+        for each in ("nbgrader_config.py", "assignments.toml"):
+            shutil.copy(COURSE / each, stock)
+        shutil.copytree(COURSE / "source" / name, stock / "source" / name)
+        samples = make_class(name, stock, chosen.students)
+        shutil.copytree(stock, ours)
+        python = [sys.executable, "-m"]
+        grade = [*python, "featx", "grade", name, "--course-dir", str(ours)]
+        featx = run(grade, ours)
+        nbgrader = run([*python, "nbgrader", "autograde", name], stock)
+        assert marks(stock, name) == marks(ours, name), "the marks differ"
+        changed = ours / "submitted" / samples[0].student / name / f"{name}.ipynb"
+        notebook = json.loads(changed.read_text())
+        for cell in notebook["cells"]:
+            if cell["metadata"].get("nbgrader", {}).get("solution"):
+                cell["source"] += ["\n# changed"]
+        changed.write_text(json.dumps(notebook))
+        one = run(grade, ours)
+        none = run(grade, ours)
+    print("| | seconds | submissions a minute | largest memory, MB | first one after, s |")
+    print("|---|---|---|---|---|")
+    for label, each in {"nbgrader autograde": nbgrader, "featx grade": featx}.items():
+        rate = 60 * chosen.students / each.seconds
+        print(
+            f"| {label} | {each.seconds:.1f} | {rate:.0f} | {each.megabytes:.0f} | {each.first:.1f} |"
+        )
+    ratio = nbgrader.seconds / featx.seconds
+    print(
+        f"\nratio {ratio:.1f} for {chosen.students} submissions of {name}; the marks are the same"
+    )
+    print(f"again, one submission changed: {one.seconds:.1f} s; none changed: {none.seconds:.1f} s")
+    if chosen.json:
+        figures = {"ratio": ratio, "nbgrader": vars(nbgrader), "featx": vars(featx)}
+        figures |= {"one_changed": one.seconds, "none_changed": none.seconds}
+        chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

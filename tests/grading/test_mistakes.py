@@ -1,0 +1,71 @@
+"""Every mistake that the exercises and questions know, in every assignment, through `featx grade`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+
+from featx.grading.assignments import list_assignments, load_assignment
+from featx.grading.grade import grade
+from featx.grading.marking import mark_answer, mark_exercise
+from featx.grading.samples import ERROR, NOTHING, RIGHT, make_class
+from featx.study.bank import load_question
+from featx.study.exercises import SETUP, load_exercise
+
+COURSE = Path(__file__).parents[2] / "autograders"
+
+pytestmark = pytest.mark.slow
+
+
+def expected(item_id: str, is_question: bool, given: str, points: float) -> tuple[float, str]:
+    """Mark in plain Python, where nothing can be in the way; return points and feedback."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        if is_question:
+            question = load_question(item_id)
+            key = question.key if given == RIGHT else given or "?"
+            earned = mark_answer(item_id, {question.answer_name: key}, points)
+        else:
+            exercise = load_exercise(item_id)
+            source = {RIGHT: exercise.solution, NOTHING: exercise.starter}.get(given)
+            if source is None:
+                source = exercise.mutant(given)
+            names: dict = {}
+            with contextlib.suppress(SyntaxError):
+                exec(f"{SETUP}\n{source}", names)
+            earned = mark_exercise(item_id, names, points)
+    return earned, said.getvalue()
+
+
+@pytest.mark.parametrize("name", list_assignments(COURSE))
+def test_each_mistake_gets_its_mark_and_its_message(name: str, bwrap: str, tmp_path: Path) -> None:
+    for each in ("nbgrader_config.py", "assignments.toml"):
+        shutil.copy(COURSE / each, tmp_path)
+    shutil.copytree(COURSE / "source" / name, tmp_path / "source" / name)
+    samples = make_class(name, tmp_path)
+    graded = {each.student: each for each in grade(name, tmp_path, jobs=1)}
+    assert not [each.fault for each in graded.values() if each.fault]
+    items = load_assignment(name, COURSE).items
+    for sample in samples:
+        scores = list(graded[sample.student].scores.values())
+        assert len(scores) == len(items)
+        for item, score in zip(items, scores, strict=True):
+            given = sample.given[item.id]
+            said = "".join(output.get("text", "") for output in score.outputs)
+            where = f"{item.id}: {given}"
+            if given == ERROR:
+                assert (score.points, score.outcome) == (0.0, "error"), where
+                assert "not_defined_anywhere" in said, where
+                continue
+            points, feedback = expected(item.id, bool(item.question), given, item.points)
+            assert score.points == points, where
+            assert feedback in said, where
+            assert (score.outcome == "correct") == (given == RIGHT), where
+            assert (score.outcome == "missing") == (given == NOTHING), where
+    best, worst, *_ = samples
+    assert graded[best.student].points == graded[best.student].possible > 0
+    assert graded[worst.student].points == 0
