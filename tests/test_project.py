@@ -99,7 +99,7 @@ def test_make_passes_options_on(root):
         "lab", "PORT=8899", "LAB_FLAGS=--no-browser --x=y"
     )
     assert re.search(r"-m featx lab\s*$", dry("lab"), re.MULTILINE)
-    assert "pytest -n auto --dist loadgroup --cov --cov-report=term -k freeze" in dry(
+    assert "pytest -n auto --cov --cov-report=term -k freeze" in dry(
         "test", "TEST_FLAGS=-k freeze"
     )
 
