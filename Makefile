@@ -39,7 +39,7 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "featx needs Python 3.11 or newer, and none is on the PATH. Install it, or say: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python could not make a virtual environment. On Debian and Ubuntu: sudo apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
 	@echo "Installing into $(VENV) (torch is large: a few minutes the first time)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[course,timm,dev]"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[course,scale,timm,dev]"
 	@touch $@
 
 constraints: ## pin what a fresh environment gets today

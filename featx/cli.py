@@ -362,6 +362,9 @@ def grade(
         list[str] | None, typer.Option(help="Only this one; may be given several times.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(help="Submissions at a time: one a core.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Run on a Dask cluster: tcp://HOST:8786.")
+    ] = None,
     sandbox: Annotated[
         str, typer.Option(help="auto, bwrap, or none: unprotected, for submissions you trust.")
     ] = "auto",
@@ -369,17 +372,18 @@ def grade(
     memory: Annotated[str, typer.Option(help="For one submission, beyond torch itself.")] = "4GiB",
     regrade: Annotated[bool, typer.Option(help="Run what is known already as well.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only show which marks would change.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Write a report: .json.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report: .html or .json.")] = None,
 ) -> None:
     """Grade all submissions of an assignment, each in a sandbox, and record them in the gradebook."""
     with _course_extra():
-        from featx.grading.report import grade_in_terminal
+        from featx.grading.terminal import grade_in_terminal
 
     found = grade_in_terminal(
         name,
         course_dir,
         students=student,
         jobs=jobs,
+        scheduler=scheduler,
         sandbox=sandbox,
         timeout=timeout,
         memory=memory,

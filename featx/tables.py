@@ -14,8 +14,18 @@ from featx.findings import Findings
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table as RichTable
 
-__all__ = ["Sheet", "Shown", "Table", "sheet_html", "sheet_rich", "sheet_text", "table_html"]
+__all__ = [
+    "Sheet",
+    "Shown",
+    "Table",
+    "sheet_html",
+    "sheet_rich",
+    "sheet_text",
+    "table_html",
+    "table_rich",
+]
 
 
 @dataclass(frozen=True)
@@ -131,15 +141,20 @@ def table_html(table: Table) -> str:
 def sheet_rich(sheet: Sheet) -> Group:
     """Lay a sheet out for a terminal."""
     from rich.console import Group
-    from rich.table import Table as RichTable
     from rich.text import Text  # plain text: a class may be called [red]
 
-    parts: list[Any] = [Text(sheet.headline, style="bold"), Text()]
-    for table in sheet.tables:
-        drawn = RichTable(title=Text(table.caption), title_justify="left")
-        for i, name in enumerate(table.header):
-            drawn.add_column(Text(name), justify="right" if i else "left")
-        for row in table.rows:
-            drawn.add_row(*map(Text, row))
-        parts.append(drawn)
-    return Group(*parts, Text(str(sheet.findings)))
+    tables = map(table_rich, sheet.tables)
+    return Group(Text(sheet.headline, style="bold"), Text(), *tables, Text(str(sheet.findings)))
+
+
+def table_rich(table: Table) -> RichTable:
+    """Lay one table out for a terminal."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(title=Text(table.caption), title_justify="left")
+    for i, name in enumerate(table.header):
+        drawn.add_column(Text(name), justify="right" if i else "left")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row))
+    return drawn

@@ -99,9 +99,7 @@ def test_make_passes_options_on(root):
         "lab", "PORT=8899", "LAB_FLAGS=--no-browser --x=y"
     )
     assert re.search(r"-m featx lab\s*$", dry("lab"), re.MULTILINE)
-    assert "pytest -n auto --cov --cov-report=term -k freeze" in dry(
-        "test", "TEST_FLAGS=-k freeze"
-    )
+    assert "pytest -n auto --cov --cov-report=term -k freeze" in dry("test", "TEST_FLAGS=-k freeze")
 
 
 def test_an_old_python_is_told_in_one_sentence(root, tmp_path):

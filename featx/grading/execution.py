@@ -35,11 +35,14 @@ class Ran:
         As nbformat has them; not checked.
     reply : dict
         All that the child said; empty when it died.
+    seconds : float
+        That it took.
     """
 
     outcome: str
     outputs: list[Any] = field(default_factory=list)
     reply: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def execute(
@@ -91,13 +94,16 @@ def execute(
                 if seconds <= 0:
                     results.setdefault(place, Ran("timeout"))
                     continue
-                reply = child.ask(_request(part, rebuilt.own), seconds)
+                request = _request(part, rebuilt.own)
+                begin = time.monotonic()
+                reply = child.ask(request, seconds)
+                took = time.monotonic() - begin
                 if isinstance(reply, str):
-                    results.setdefault(place, Ran(reply))
+                    results.setdefault(place, Ran(reply, seconds=took))
                     deadly.add(place)
                     break
                 if not again:
-                    results[place] = Ran(_outcome(reply), reply["outputs"], reply)
+                    results[place] = Ran(_outcome(reply), reply["outputs"], reply, took)
             else:
                 return results
         finally:

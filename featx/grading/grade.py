@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,14 @@ import nbformat
 from nbformat import NotebookNode
 
 from featx.errors import FeatxError, first_line
-from featx.grading.execution import Ran, execute
+from featx.grading.executors import Cluster, Executor, Local
 from featx.grading.gradebook import Course, points_in
 from featx.grading.marks import depends_on, read_mark
 from featx.grading.outputs import clean_outputs, test_outputs
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Instructor, Rebuilt, rebuild
 from featx.grading.results import Results, environment, key_of
-from featx.grading.sandbox import Kind, Sandbox, SandboxLost, check_sandbox
+from featx.grading.sandbox import Kind, SandboxLost, check_sandbox
 from featx.grading.scoring import Score, score_test
 from featx.grading.submissions import list_submissions, read_submission
 
@@ -88,6 +86,7 @@ def grade(
     *,
     students: list[str] | None = None,
     jobs: int | None = None,
+    scheduler: str | None = None,
     sandbox: Kind = "auto",
     limits: Limits | None = None,
     regrade: bool = False,
@@ -106,7 +105,9 @@ def grade(
     students
         Only these; None for all who handed in.
     jobs
-        Submissions at a time; None for one a core.
+        Submissions at a time; None for one a core, of this machine or of the cluster.
+    scheduler
+        Address of a Dask scheduler; None to run on this machine.
     sandbox
         ``"auto"`` and ``"bwrap"`` need bubblewrap; ``"none"`` grades unprotected.
     limits
@@ -141,16 +142,21 @@ def grade(
             f"Expected students who handed in {assignment}, but {', '.join(unknown)} did not."
         )
     wanted = [student for student in there if students is None or student in students]
-    check_sandbox(sandbox)  # before anything is touched
+    if scheduler is None:
+        check_sandbox(sandbox)  # before anything is touched
     if limits is None:
         seconds = course.timeout()
         limits = Limits() if seconds is None else Limits(seconds=seconds)
     before = course.marks(assignment)
     results = Results(course.root / ".featx" / "results.db")
-    grader = _Grader(course, assignment, instructor, results, limits, sandbox, regrade)
+    executor = Local(sandbox, limits) if scheduler is None else Cluster(scheduler, sandbox, limits)
+    grader = _Grader(
+        course, assignment, instructor, results, f"{environment()}, {limits}", executor
+    )
+    grader.regrade = regrade
     graded: dict[str, Graded] = {}
     try:
-        for each in grader.run(wanted, jobs or os.cpu_count() or 1):
+        for each in grader.run(wanted, jobs or executor.jobs):
             each.was = before.get(each.student, {})
             if not each.fault and not dry_run:
                 each.fault = grader.record(each)
@@ -158,7 +164,7 @@ def grade(
             graded[each.student] = each
             done(each)
     finally:
-        grader.close()
+        executor.close()
         results.close()
     return [graded[student] for student in wanted]
 
@@ -172,16 +178,13 @@ class _Grader:
         assignment: str,
         instructor: dict[str, Instructor],
         results: Results,
-        limits: Limits,
-        kind: Kind,
-        regrade: bool,
+        environment: str,
+        executor: Executor,
     ) -> None:
         self._course, self._assignment, self._instructor = course, assignment, instructor
-        self._results, self._limits, self._regrade = results, limits, regrade
-        self._kind: Kind = kind
-        self._environment = f"{environment()}, {limits}"
-        self._sandbox: Sandbox | None = None
-        self._lock = threading.Lock()
+        self._results, self._environment, self._executor = results, environment, executor
+        #: Run what is known as well.
+        self.regrade = False
 
     def run(self, students: list[str], jobs: int) -> Iterator[Graded]:
         """Grade students, `jobs` at a time; yield each as it is ready."""
@@ -201,7 +204,7 @@ class _Grader:
                     for future in ready:
                         yield future.result()
             except BaseException:
-                self.close()
+                self._executor.close()
                 for future in running:
                     future.cancel()
                 raise
@@ -213,7 +216,6 @@ class _Grader:
                 return self._grade(student)
             except SandboxLost as error:
                 fault = str(error)
-                self._close_sandbox()
             except Exception as error:
                 fault = f"{type(error).__name__}: {error}"
         return Graded(student, fault=fault)
@@ -225,7 +227,7 @@ class _Grader:
             graded.notes += each.notes
             begin = time.monotonic()
             known = (
-                {} if self._regrade else self._results.get(self._keys(each, graded.files).values())
+                {} if self.regrade else self._results.get(self._keys(each, graded.files).values())
             )
             scores, shown, ran = self._scores(each, graded.files, known)
             if ran:
@@ -274,8 +276,8 @@ class _Grader:
         }
         if not tests and keys[-1] in known:
             return scores, {int(k): v for k, v in known[keys[-1]].items()}, False
-        ran = execute(rebuilt, files, tests, self._warm())
-        ran = {place: Ran(r.outcome, clean_outputs(r.outputs), r.reply) for place, r in ran.items()}
+        ran = self._executor.execute(rebuilt, files, tests)
+        ran = {place: replace(r, outputs=clean_outputs(r.outputs)) for place, r in ran.items()}
         fresh = {place: score_test(rebuilt, place, ran) for place in tests}
         shown = {
             place: [*each.outputs, *_stopped(each.outcome)]
@@ -287,21 +289,6 @@ class _Grader:
             | {keys[-1]: {str(place): outputs for place, outputs in shown.items()}}
         )
         return scores | fresh, shown, True
-
-    def _warm(self) -> Sandbox:
-        """Return the sandbox; it is started when the first submission needs it."""
-        with self._lock:
-            if self._sandbox is None:
-                self._sandbox = Sandbox(self._kind, self._limits)
-            return self._sandbox
-
-    def _close_sandbox(self) -> None:
-        with self._lock:
-            if self._sandbox is not None:
-                self._sandbox.close()
-            self._sandbox = None
-
-    close = _close_sandbox
 
     def _needs_record(self, graded: Graded) -> bool:
         """Tell whether the gradebook, or ``autograded/``, does not hold a result yet."""

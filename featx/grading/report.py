@@ -1,127 +1,63 @@
-"""What a teacher reads: a line for each submission, what the class got right, and what it mixed up."""
+"""What a teacher reads: a line for each student, what the class got right, and what it mixed up."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from html import escape
+from statistics import mean, median
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from featx.findings import Finding, Findings
+from featx.grading.grade import Graded
+from featx.pages import page
+from featx.tables import Sheet, Table, sheet_html
 
-from featx.errors import FeatxError
-from featx.grading.grade import Graded, grade
-from featx.grading.gradebook import Course
-from featx.grading.protocol import Limits
-from featx.progress import progress_bar
+__all__ = ["as_data", "as_page", "changes_table", "summarise"]
 
-__all__ = ["as_data", "grade_in_terminal", "read_size"]
-
-_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+#: Of the notes on a submission so many stand in the table; the report has all.
+FEW = 2
 
 
-def read_size(text: str) -> int:
-    """Read an amount of memory.
+@dataclass
+class _Question:
+    """What a class made of one graded cell."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    misconceptions: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+
+
+def summarise(assignment: str, graded: list[Graded]) -> Sheet:
+    """Return what is shown of a class: a headline, a table of students, one of questions, what stands out.
 
     Parameters
     ----------
-    text
-        Such as ``"4GiB"``, ``"512M"`` or a number of bytes.
-
-    Returns
-    -------
-    int
-        Bytes.
-
-    Raises
-    ------
-    FeatxError
-        When it is none.
-
-    Examples
-    --------
-    >>> read_size("4GiB"), read_size("512M")
-    (4294967296, 536870912)
+    assignment
+        The assignment.
+    graded
+        What `featx.grading.grade.grade` returned; at least one.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if match is None or float(match[1]) == 0:
-        raise FeatxError(f"Expected an amount of memory such as 4GiB or 512MiB, got {text!r}.")
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def grade_in_terminal(
-    assignment: str,
-    course_dir: Path,
-    *,
-    students: list[str] | None,
-    jobs: int | None,
-    sandbox: str,
-    timeout: float | None,
-    memory: str,
-    regrade: bool,
-    dry_run: bool,
-    report: Path | None,
-    console: Console,
-) -> str:
-    """Grade, show how far it is, and print tables; the options are those of ``featx grade``.
-
-    Returns
-    -------
-    str
-        What is wrong: submissions that could not be graded by a fault that is not theirs. Else empty.
-    """
-    if sandbox not in ("auto", "bwrap", "none"):
-        raise FeatxError(f"Expected auto, bwrap or none for --sandbox, got {sandbox!r}.")
-    if timeout is not None and not timeout > 0:
-        raise FeatxError(f"Expected seconds above 0 for --timeout, got {timeout:g}.")
-    if jobs is not None and jobs < 1:
-        raise FeatxError(f"Expected 1 or more for --jobs, got {jobs}.")
-    if report is not None and report.suffix != ".json":
-        raise FeatxError(f"Expected a .json file for --report, got {report}.")
-    course = Course(course_dir)
-    seconds = timeout or course.timeout() or Limits().seconds
-    limits = Limits(seconds=seconds, memory=read_size(memory))
-    number = len(students or []) or course.count_submissions(assignment)
-    with progress_bar(f"Grading {assignment}", number, unit="submissions") as step:
-        graded = grade(
-            assignment,
-            course_dir,
-            students=students,
-            jobs=jobs,
-            sandbox=sandbox,  # type: ignore[arg-type]
-            limits=limits,
-            regrade=regrade,
-            dry_run=dry_run,
-            tell=lambda said: console.print(escape(said)),
-            done=lambda _: step(1),
+    fine = [each for each in graded if not each.fault]
+    headline = f"{assignment}: {len(graded)} submissions"
+    if fine:
+        headline += (
+            f", on average {mean(g.points for g in fine):.1f} of {fine[0].possible:g} points"
         )
-    if not graded:
-        console.print(
-            escape(f"Nobody handed in {assignment}: {course.submitted()} has no such folder.")
-        )
-        return ""
-    if dry_run:
-        console.print(_changes_table(graded))
-    else:
-        console.print(_students_table(graded))
-        console.print(_questions_table(graded))
-    if report is not None:
-        text = json.dumps(as_data(assignment, graded), indent=1, ensure_ascii=False)
-        report.write_text(text + "\n", encoding="utf-8")
-        console.print(escape(f"Wrote {report}"))
-    faults = [each for each in graded if each.fault]
-    for each in faults:
-        console.print(escape(f"{each.student}: {each.fault}"), style="red")
-    if not faults:
-        return ""
-    return (
-        f"{len(faults)} of {len(graded)} submissions could not be graded, and their marks were left as they "
-        "were. Run the same command again: the others are not run again."
+    return Sheet(headline, [_students(graded), _questions_table(graded)], _findings(graded))
+
+
+def as_page(assignment: str, graded: list[Graded]) -> str:
+    """Return the report as one page of HTML that stands alone, with every note on every submission."""
+    notes = "".join(
+        f"<h3>{escape(each.student)}</h3><ul>"
+        + "".join(f"<li>{escape(note)}</li>" for note in each.notes)
+        + "</ul>"
+        for each in graded
+        if each.notes
     )
+    body = sheet_html(summarise(assignment, graded))
+    return page(f"Grades of {assignment}", body + (f"<h2>Notes</h2>{notes}" if notes else ""))
 
 
 def as_data(assignment: str, graded: list[Graded]) -> dict[str, Any]:
@@ -137,8 +73,8 @@ def as_data(assignment: str, graded: list[Graded]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``students``: each with its points, notes and cells; ``questions``: each with its outcomes and the
-        misconceptions met.
+        ``students``: each with its points, notes and cells; ``questions``: each with its outcomes, the
+        misconceptions met and the median seconds.
     """
     return {
         "assignment": assignment,
@@ -162,65 +98,94 @@ def as_data(assignment: str, graded: list[Graded]) -> dict[str, Any]:
             {
                 "notebook": notebook,
                 "cell": cell,
-                "outcomes": dict(outcomes.most_common()),
-                "misconceptions": dict(misconceptions.most_common()),
+                "outcomes": dict(each.outcomes.most_common()),
+                "misconceptions": dict(each.misconceptions.most_common()),
+                "seconds": round(median(each.seconds), 3),
             }
-            for (notebook, cell), (outcomes, misconceptions) in _questions(graded).items()
+            for (notebook, cell), each in _questions(graded).items()
         ],
     }
 
 
-def _questions(graded: list[Graded]) -> dict[tuple[str, str], tuple[Counter[str], Counter[str]]]:
-    """Count for each graded cell the outcomes and the misconceptions."""
-    counted: dict[tuple[str, str], tuple[Counter[str], Counter[str]]] = {}
-    for each in graded:
-        for cell, score in each.scores.items():
-            outcomes, misconceptions = counted.setdefault(cell, (Counter(), Counter()))
-            outcomes[score.outcome] += 1
-            if score.misconception:
-                misconceptions[score.misconception] += 1
-    return counted
+def changes_table(graded: list[Graded]) -> Table:
+    """Return which marks would change: before and after."""
+    rows = [
+        (each.student, cell, "-" if before is None else f"{before:g}", f"{now:g}")
+        for each in graded
+        for (_, cell), (before, now) in each.changes.items()
+    ]
+    return Table("What would change", ("student", "cell", "before", "would be"), rows)
 
 
-def _students_table(graded: list[Graded]) -> Table:
-    table = Table("student", "points", "of", "what stands out")
+def _students(graded: list[Graded]) -> Table:
+    rows = []
     for each in graded:
         if each.fault:
-            table.add_row(escape(each.student), "-", "-", "not graded: a fault that is not theirs")
+            rows.append((each.student, "-", "-", f"not graded: {each.fault}"))
             continue
         counts = Counter(score.outcome for score in each.scores.values())
-        unusual = [
-            f"{n} {name}"
-            for name, n in counts.items()
-            if name not in ("correct", "partial", "wrong")
-        ]
-        notes = "; ".join([*unusual, *each.notes[:2]])
-        more = f" (and {len(each.notes) - 2} more)" if len(each.notes) > 2 else ""
-        table.add_row(
-            escape(each.student), f"{each.points:g}", f"{each.possible:g}", escape(notes + more)
-        )
-    return table
+        usual = ("correct", "partial", "wrong")
+        unusual = [f"{n} {outcome}" for outcome, n in counts.items() if outcome not in usual]
+        more = [f"and {len(each.notes) - FEW} more"] if len(each.notes) > FEW else []
+        said = "; ".join([*unusual, *each.notes[:FEW], *more])
+        rows.append((each.student, f"{each.points:g}", f"{each.possible:g}", said))
+    return Table("Students", ("student", "points", "of", "what stands out"), rows)
 
 
 def _questions_table(graded: list[Graded]) -> Table:
-    table = Table("question", "right", "partly", "not", "most often mixed up")
-    for (_, cell), (outcomes, misconceptions) in _questions(graded).items():
-        right, partly = outcomes["correct"], outcomes["partial"]
-        often = ", ".join(f"{code} ({n})" for code, n in misconceptions.most_common(2))
-        table.add_row(
-            escape(cell.removeprefix("test-")),
-            str(right),
-            str(partly),
-            str(outcomes.total() - right - partly),
-            escape(often),
-        )
-    return table
+    rows = []
+    for (_, cell), each in _questions(graded).items():
+        right, partly = each.outcomes["correct"], each.outcomes["partial"]
+        often = ", ".join(f"{code} ({n})" for code, n in each.misconceptions.most_common(2))
+        rest = each.outcomes.total() - right - partly
+        seconds = f"{median(each.seconds):.1f}"
+        name = cell.removeprefix("test-")
+        rows.append((name, str(right), str(partly), str(rest), seconds, often))
+    header = ("question", "right", "partly", "not", "seconds", "most often mixed up")
+    return Table("Questions", header, rows)
 
 
-def _changes_table(graded: list[Graded]) -> Table:
-    table = Table("student", "cell", "before", "would be")
+def _questions(graded: list[Graded]) -> dict[tuple[str, str], _Question]:
+    """Count for each graded cell the outcomes and the misconceptions."""
+    questions: dict[tuple[str, str], _Question] = {}
     for each in graded:
-        for (_, cell), (before, now) in each.changes.items():
-            was = "-" if before is None else f"{before:g}"
-            table.add_row(escape(each.student), escape(cell), was, f"{now:g}")
-    return table
+        for cell, score in each.scores.items():
+            question = questions.setdefault(cell, _Question())
+            question.outcomes[score.outcome] += 1
+            question.seconds.append(score.seconds)
+            if score.misconception:
+                question.misconceptions[score.misconception] += 1
+    return questions
+
+
+def _findings(graded: list[Graded]) -> Findings:
+    """Say which submissions a teacher should look at, and why."""
+
+    def with_outcome(*outcomes: str) -> list[str]:
+        return [g.student for g in graded if outcomes_of(g) & set(outcomes)]
+
+    def outcomes_of(each: Graded) -> set[str]:
+        return {score.outcome for score in each.scores.values()}
+
+    kinds = {
+        "tampered": (
+            with_outcome("tampered"),
+            "made a test pass that must fail",
+            "Read what they handed in before you speak with them.",
+        ),
+        "stopped": (
+            with_outcome("timeout", "out_of_memory", "crashed"),
+            "had a cell that ran too long, took too much memory or ended the process",
+            "If many have the same one, look at the question, or raise --timeout.",
+        ),
+        "unreadable": (
+            [g.student for g in graded if any("could be taken over" in note for note in g.notes)],
+            "handed in a notebook that cannot be read",
+            "Ask them to hand in again.",
+        ),
+    }
+    return Findings(
+        Finding(code, f"{len(who)} {what}: {', '.join(who[:10])}.", advice, {"students": who})
+        for code, (who, what, advice) in kinds.items()
+        if who
+    )

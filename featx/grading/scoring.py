@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from featx.grading.execution import Ran
@@ -61,6 +61,8 @@ class Score:
         The code of the mistake, where an exercise or question of featx found one.
     notes : list of str
         What a teacher should know.
+    seconds : float
+        That its test took, and the cells that answer it.
     """
 
     points: float
@@ -69,6 +71,7 @@ class Score:
     outputs: list[dict[str, Any]]
     misconception: str | None = None
     notes: tuple[str, ...] = ()
+    seconds: float = 0.0
 
 
 def score_test(rebuilt: Rebuilt, place: int, ran: dict[int, Ran]) -> Score:
@@ -98,7 +101,20 @@ def score_test(rebuilt: Rebuilt, place: int, ran: dict[int, Ran]) -> Score:
     except Exception as error:
         # Only an observation that nobody's observer made can lead to an error here.
         return _none(possible, "tampered", (f"The reply could not be judged: {error!r}.",))
-    return score if score.points else _with_reason(score, rebuilt, place, ran)
+    before = _cells_of_the_question(rebuilt, place)
+    seconds = sum(ran[each].seconds for each in (*before, place) if each in ran)
+    score = score if score.points else _with_reason(score, rebuilt, before, ran)
+    return replace(score, seconds=round(seconds, 3))
+
+
+def _cells_of_the_question(rebuilt: Rebuilt, place: int) -> list[int]:
+    """Return the places of the cells between the test and the one before it, the nearest first."""
+    before = []
+    for each in range(place - 1, -1, -1):
+        if rebuilt.parts[each].role == "test":
+            break
+        before.append(each)
+    return before
 
 
 def _judge_mark(test: Ran, possible: float, mark: Mark) -> Score:
@@ -154,26 +170,20 @@ def _changes(test: Ran) -> list[str]:
     )
 
 
-def _with_reason(score: Score, rebuilt: Rebuilt, place: int, ran: dict[int, Ran]) -> Score:
+def _with_reason(score: Score, rebuilt: Rebuilt, cells: list[int], ran: dict[int, Ran]) -> Score:
     """For a question without points, say what happened to the cells that were to answer it."""
     outcome = score.outcome
-    for before in range(place - 1, -1, -1):
-        part = rebuilt.parts[before]
-        if part.role == "test":
-            break
+    for place in cells:
+        part = rebuilt.parts[place]
         if part.role == "answer" and part.grade_id in rebuilt.missing:
-            return _replaced(score, "missing", score.outputs)
-        happened = ran[before].outcome if before in ran else "ok"
+            return replace(score, points=0.0, outcome="missing")
+        happened = ran[place].outcome if place in ran else "ok"
         if part.role in ("answer", "added") and happened != "ok" and outcome != "tampered":
             outcome = happened
     if outcome == score.outcome or outcome not in _EXPLAINED:
-        return _replaced(score, outcome, score.outputs)
+        return replace(score, points=0.0, outcome=outcome)
     said = {"output_type": "stream", "name": "stdout", "text": f"{_EXPLAINED[outcome]}\n"}
-    return _replaced(score, outcome, [said, *score.outputs])
-
-
-def _replaced(score: Score, outcome: str, outputs: list[dict[str, Any]]) -> Score:
-    return Score(0.0, score.possible, outcome, outputs, score.misconception, score.notes)
+    return replace(score, points=0.0, outcome=outcome, outputs=[said, *score.outputs])
 
 
 def _none(possible: float, outcome: str, notes: tuple[str, ...] = ()) -> Score:

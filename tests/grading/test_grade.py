@@ -19,8 +19,8 @@ from featx.errors import FeatxError
 from featx.grading.grade import Graded, grade
 from featx.grading.gradebook import Course
 from featx.grading.protocol import Limits
-from featx.grading.report import read_size
 from featx.grading.sandbox import check_sandbox
+from featx.grading.terminal import read_size
 from tests.grading.attacks.course import ANSWERS, FULL, NAME, NONE, Case, make_course, submit
 
 pytestmark = pytest.mark.slow
@@ -238,7 +238,7 @@ def test_wrong_use_is_one_sentence(
         (NAME, "--timeout", "0"): "seconds above 0",
         (NAME, "--memory", "lots"): "such as 4GiB",
         (NAME, "--jobs", "0"): "1 or more",
-        (NAME, "--report", "x.txt"): ".json",
+        (NAME, "--report", "x.txt"): ".html or .json",
     }.items():
         with pytest.raises(SystemExit) as ended:
             main(["grade", *arguments, "--course-dir", str(course)])
