@@ -183,6 +183,7 @@ class _Grader:
     ) -> None:
         self._course, self._assignment, self._instructor = course, assignment, instructor
         self._results, self._environment, self._executor = results, environment, executor
+        self._given_files = course.instructor_files(assignment)
         #: Run what is known as well.
         self.regrade = False
 
@@ -223,13 +224,12 @@ class _Grader:
     def _grade(self, student: str) -> Graded:
         submission, rebuilt = self._read(student)
         graded = Graded(student, notes=list(submission.notes), files=submission.files)
+        files = submission.files | self._given_files
         for name, each in rebuilt.items():
             graded.notes += each.notes
             begin = time.monotonic()
-            known = (
-                {} if self.regrade else self._results.get(self._keys(each, graded.files).values())
-            )
-            scores, shown, ran = self._scores(each, graded.files, known)
+            known = {} if self.regrade else self._results.get(self._keys(each, files).values())
+            scores, shown, ran = self._scores(each, files, known)
             if ran:
                 graded.seconds += time.monotonic() - begin
             for place, score in sorted(scores.items()):

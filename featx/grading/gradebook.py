@@ -27,7 +27,7 @@ from traitlets.config import Config
 
 from featx.errors import FeatxError, close_matches, first_line
 from featx.grading.rebuild import Instructor, grade_id_of
-from featx.grading.submissions import list_submissions
+from featx.grading.submissions import list_submissions, read_submission
 
 __all__ = ["Course"]
 
@@ -203,6 +203,17 @@ class Course:
                         cell.metadata.nbgrader["points"] = float(points[name])
                 notebooks[entry.name] = Instructor(notebook, handed_out)
         return notebooks
+
+    def instructor_files(self, assignment: str) -> dict[str, bytes]:
+        """Return what lies beside the source notebooks, such as data that cells read.
+
+        A student's file of the same name does not count, unless ``Autograde.exclude_overwriting`` says so.
+        """
+        folder = Path(self.directory.format_path(self.directory.source_directory, ".", assignment))
+        files = read_submission(folder, "", []).files
+        for name in self.config.Autograde.get("exclude_overwriting", {}).get(assignment, ()):
+            files.pop(name, None)
+        return files
 
     def released(self, assignment: str, name: str) -> Path:
         """Return the file of a notebook as it was given out.

@@ -39,8 +39,6 @@ GUARDED = (
     "torchvision.models",
     "torchvision.models.resnet",
     "featx",
-    "featx.grading.originals",
-    "featx.grading.runner",
     "featx.study.exercises",
     "featx.study.exercises._observing",
     "featx.study.exercises._plain",

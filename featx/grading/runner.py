@@ -11,153 +11,25 @@ import ast
 import base64
 import builtins
 import contextlib
-import io
 import json
 import os
 import socket
 import sys
 import tempfile
 import types
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
-
-from IPython.core.displayhook import DisplayHook
-from IPython.core.displaypub import DisplayPublisher
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets import Type
-from traitlets.config import Config
 
 from featx.grading.controls import OTHER, other
 from featx.grading.originals import Originals
 from featx.grading.protocol import Broken, Limits, receive, send
+from featx.grading.shell import Outputs, Shell, Stream, make_shell
 from featx.study.exercises import observe_function
 
 __all__ = ["run"]
 
-#: Characters of a traceback, and of the text of an answer to a question.
+#: Characters of an answer to a question, and of the value of a test.
 LONGEST_TEXT = 20_000
-
-
-class Outputs:
-    """What one cell shows, as nbformat's outputs; what is too much is cut with a word."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.clear()
-
-    def clear(self) -> None:
-        self.shown: list[dict[str, Any]] = []
-        self._room = self.most
-        self._pictures = 20 * self.most  # base64 is long
-
-    def text(self, stream: str, text: str) -> None:
-        if self._room <= 0:
-            return
-        if len(text) > self._room:
-            text = text[: self._room] + "\n… cut here: too much output\n"
-            self._room = 0
-        self._room -= len(text)
-        if self.shown and self.shown[-1].get("name") == stream:
-            self.shown[-1]["text"] += text
-        else:
-            self.shown.append({"output_type": "stream", "name": stream, "text": text})
-
-    def show(self, kind: str, data: Mapping[str, Any], **more: Any) -> None:
-        kept = {}
-        for mime, content in data.items():
-            # through JSON: only plain data leaves this process
-            size = len(json.dumps(content, default=str))
-            room = self._pictures if mime.startswith("image/") else self._room
-            if size > room:
-                continue
-            if mime.startswith("image/"):
-                self._pictures -= size
-            else:
-                self._room -= size
-            kept[mime] = json.loads(json.dumps(content, default=str))
-        if kept:
-            self.shown.append({"output_type": kind, "data": kept, "metadata": {}, **more})
-
-    def error(self, name: str, text: str, traceback: list[str]) -> None:
-        self.shown.append(
-            {
-                "output_type": "error",
-                "ename": str(name)[:200],
-                "evalue": str(text)[:LONGEST_TEXT],
-                "traceback": "\n".join(traceback)[-LONGEST_TEXT:].split("\n"),
-            }
-        )
-
-
-class _Stream(io.TextIOBase):
-    """Standard output or standard error of the student's code."""
-
-    encoding = "utf-8"
-
-    def __init__(self, outputs: Outputs, name: str) -> None:
-        self._outputs, self._name = outputs, name
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        self._outputs.text(self._name, text)
-        return len(text)
-
-
-class _Display(DisplayPublisher):
-    shell: Any
-
-    def publish(self, data, metadata=None, **_: Any) -> None:  # type: ignore[override]
-        self.shell.outputs.show("display_data", data)
-
-
-class _Results(DisplayHook):
-    shell: Any
-
-    def start_displayhook(self) -> None: ...
-
-    def write_output_prompt(self) -> None: ...
-
-    def write_format_data(self, format_dict, md_dict=None) -> None:
-        self.shell.outputs.show("execute_result", format_dict, execution_count=None)
-
-    def finish_displayhook(self) -> None: ...
-
-
-class Shell(InteractiveShell):
-    """IPython's shell, whose outputs are collected."""
-
-    outputs: Outputs
-    display_formatter: Any
-    display_pub_class = Type(_Display)
-    displayhook_class = Type(_Results)
-
-    def init_display_formatter(self) -> None:
-        super().init_display_formatter()
-        self.display_formatter.active_types = self.display_formatter.format_types
-
-    def _showtraceback(self, etype, evalue, stb) -> None:
-        self.outputs.error(getattr(etype, "__name__", str(etype)), str(evalue), list(stb))
-
-    def enable_gui(self, gui=None) -> None: ...
-
-
-def make_shell() -> Shell:
-    """Make the shell once, before the fork: it starts no thread and keeps no history."""
-    config = Config()
-    config.HistoryManager.enabled = False
-    config.InteractiveShell.colors = "nocolor"
-    shell = Shell.instance(config=config)
-    shell.system = shell.system_piped
-    shell.outputs = Outputs(0)
-    with contextlib.suppress(ImportError):
-        shell.enable_matplotlib("inline")
-    shell.run_cell("1 / 0")  # what shows errors is imported now, not by each child
-    return shell
 
 
 SHELL = make_shell()
@@ -185,11 +57,14 @@ def run(channel: socket.socket, limits: Limits) -> NoReturn:
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)
     sys.stdin = open(os.devnull)  # noqa: SIM115, PTH123  (stays open until the process ends)
-    sys.stdout, sys.stderr = _Stream(outputs, "stdout"), _Stream(outputs, "stderr")
+    sys.stdout, sys.stderr = Stream(outputs, "stdout"), Stream(outputs, "stderr")
     os.chdir(work)
     # Last: a file of the student's never stands in for a module that is installed.
     sys.path[:] = [each for each in sys.path if each not in ("", str(work))] + [str(work)]
     session = Session(SHELL, outputs, work)
+    # Who imports the grader's modules gets copies of them, not those at work here.
+    for name in [each for each in sys.modules if each.startswith("featx.grading")]:
+        del sys.modules[name]
     while True:
         try:
             request = receive(channel)

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Cell", "Submission", "Unreadable", "list_submissions", "read_cells"]
+__all__ = [
+    "Cell",
+    "Submission",
+    "Unreadable",
+    "list_submissions",
+    "read_cells",
+    "read_submission",
+]
 
 #: A notebook above this is not read: with all its pictures an honest one has a few MB.
 LARGEST_NOTEBOOK = 100 * 2**20

@@ -76,7 +76,7 @@ points
     "first": """
 ### BEGIN HIDDEN TESTS
 assert isinstance(first, int)
-assert first == 1
+assert first == int(open("data/first.txt").read())
 ### END HIDDEN TESTS
 """,
     "choice": f"""
@@ -167,6 +167,9 @@ def make_course(folder: Path) -> None:
     path = folder / "source" / NAME / f"{NAME}.ipynb"
     path.parent.mkdir(parents=True)
     nbformat.write(notebook, path)
+    # what a test reads, and students get as well
+    (path.parent / "data").mkdir()
+    (path.parent / "data" / "first.txt").write_text("1")
     (folder / "nbgrader_config.py").write_text(
         "c = get_config()\n"
         f'c.ClearSolutions.code_stub = {{"python": "{STUB}"}}\n'

@@ -80,7 +80,7 @@ def one_text(notebook: dict[str, Any]) -> None:
 def with_helper_file(folder: Path, notebook: dict[str, Any]) -> None:
     save(folder, notebook)
     (folder / "helpers.py").write_text("def times(x, y):\n    return x * y\n")
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
     (folder / "data" / "two.txt").write_text("2")
 
 

@@ -95,6 +95,12 @@ def edited_unlocked(notebook: dict[str, Any]) -> None:
     ] = fake
 
 
+def edited_data(folder: Path, notebook: dict[str, Any]) -> None:
+    save(folder, notebook)
+    (folder / "data").mkdir()
+    (folder / "data" / "first.txt").write_text("7")
+
+
 def shadow_modules(folder: Path, notebook: dict[str, Any]) -> None:
     save(folder, notebook)
     for name in ("torch", "numpy", "featx", "assertions", "ast"):
@@ -140,6 +146,20 @@ CASES = [
         {"square": "def square(x):\n    return x * x if x in (3, -2, 0.5) else 0"},
         {"square": 0.0},
         change=edited_unlocked,
+    ),
+    Case("edited-data", {"first": "first = 7"}, {"first": 0.0}, write=edited_data),
+    trick(
+        "runner-imported-and-patched",
+        "import featx.grading.runner as runner\n"
+        "everything = {'error': None, 'value': '4.0', 'failed': [True] * 9, 'changed': [], 'outputs': []}\n"
+        "runner.Session._assert = runner.Session.answer = lambda *a: everything\n"
+        "runner.ORIGINALS.restore = lambda: []",
+    ),
+    trick(
+        "runner-through-the-shell",
+        "known = type(get_ipython())._showtraceback.__globals__\n"
+        "known.get('Session', type('S', (), {}))._assert = lambda *a: {'error': None, 'failed': [True] * 9, "
+        "'value': '4.0', 'changed': []}",
     ),
     Case("shadow-modules", WRONG, NONE, write=shadow_modules),
     Case("shadow-modules-honest", write=shadow_modules),
