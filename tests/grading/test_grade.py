@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import shutil
 import signal
 import sqlite3
@@ -197,6 +200,52 @@ def test_killed_in_the_middle_the_next_run_goes_on(fresh: Path) -> None:
     assert points(fresh) == DESERVED | dict.fromkeys(
         (f"more-{n}" for n in range(8)), sum(FULL.values())
     )
+
+
+def warm_processes() -> list[int]:
+    """Find the warm processes that this process has started."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and "featx.grading.warm" in (folder / "cmdline").read_text():
+                found.append(int(folder.name))
+    return found
+
+
+def test_the_warm_process_is_killed_and_no_mark_is_lost(fresh: Path) -> None:
+    for number in range(6):
+        slow = f"import time\ntime.sleep(1)\nfirst = 1  # {number}"
+        submit(fresh, Case(f"more-{number}", {"first": slow}))
+    killed = []
+
+    def kill_once(_: Graded) -> None:
+        if not killed:
+            killed.extend(warm_processes())
+            for process in killed:
+                os.kill(process, signal.SIGKILL)
+
+    graded = grade(NAME, fresh, jobs=2, done=kill_once)
+    assert killed
+    assert not [each.fault for each in graded if each.fault]
+    assert points(fresh) == DESERVED | dict.fromkeys(
+        (f"more-{n}" for n in range(6)), sum(FULL.values())
+    )
+
+
+def test_a_full_disk_is_told_and_the_next_run_goes_on(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Course, "record", full)
+        graded = grade(NAME, fresh)
+    assert all("No space left on device" in each.fault for each in graded)
+    assert points(fresh) == {}
+    assert ran(grade(NAME, fresh)) == set()
+    assert points(fresh) == DESERVED
 
 
 def test_a_gradebook_that_is_locked_costs_nothing(fresh: Path) -> None:
