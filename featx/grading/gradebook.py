@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,8 +171,14 @@ class Course:
         directory = _Tolerant(config=self.config, assignment_id=assignment, student_id=".")
         converter = GenerateAssignment(coursedir=directory, config=self.config, force=True)
         converter.log = self._log
-        converter.start()
+        with _as_nbgrader_needs():
+            converter.start()
         return True
+
+    def students(self) -> list[str]:
+        """Name the students of the gradebook, sorted."""
+        with self._gradebook() as book:
+            return sorted(str(student.id) for student in book.students)
 
     def instructor_notebooks(self, assignment: str) -> dict[str, Instructor]:
         """Return the notebooks as they were released, and with the hidden tests in them.
@@ -287,21 +295,30 @@ class Course:
         recorder.exporter = recorder.exporter_class(parent=recorder, config=recorder.config)
         recorder._sanitizing = False
         recorder._init_preprocessors()
-        with _quiet():
+        with _as_nbgrader_needs():
             recorder.record(assignment, student, notebooks)
 
     @contextlib.contextmanager
     def _gradebook(self) -> Iterator[Any]:
-        with _quiet(), Gradebook(self.directory.db_url, self.directory.course_id) as book:
+        with (
+            _as_nbgrader_needs(),
+            Gradebook(self.directory.db_url, self.directory.course_id) as book,
+        ):
             yield book
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what SQLAlchemy thinks of nbgrader's own code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SAWarning)
-        yield
+def _as_nbgrader_needs() -> Iterator[None]:
+    """Let nbgrader find alembic, and leave out what SQLAlchemy thinks of nbgrader's own code."""
+    path = os.environ.get("PATH", "")
+    # it calls alembic by its bare name, which is found only where the environment is activated
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SAWarning)
+            yield
+    finally:
+        os.environ["PATH"] = path
 
 
 def _writer(parent: Any) -> Any:

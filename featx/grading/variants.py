@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbgrader.api import Gradebook
 from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import SaveCells
-from sqlalchemy.exc import SAWarning
 
 from featx.errors import FeatxError
 from featx.grading.assignments import Assignment, load_assignment, make_notebook
@@ -102,7 +99,7 @@ def build_variants(
             'several of equal value in assignments.toml, such as question = ["…", "…"].'
         )
     course = Course(course_dir)
-    ids = _students_of(course) if students is None else list(dict.fromkeys(students))
+    ids = course.students() if students is None else list(dict.fromkeys(students))
     if not ids:
         raise FeatxError(
             f"Expected students, but the gradebook of {course.root} has none. Name them: --students with a "
@@ -177,14 +174,6 @@ def read_students(given: str) -> list[str]:
             "ids with commas between."
         )
     return ids
-
-
-def _students_of(course: Course) -> list[str]:
-    directory = course.directory
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SAWarning)  # SQLAlchemy's, about nbgrader's own code
-        with Gradebook(directory.db_url, directory.course_id) as book:
-            return sorted(str(student.id) for student in book.students)
 
 
 def _check_student(student: str) -> None:

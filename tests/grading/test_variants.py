@@ -311,7 +311,10 @@ def test_the_command(command: Run, course: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # about nbgrader's own code
-def test_students_come_from_the_gradebook(course: Path) -> None:
+def test_students_come_from_the_gradebook(course: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # nbgrader calls alembic by its bare name
+    tools = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join([tools, os.environ["PATH"]]))
     with Gradebook(Course(course).directory.db_url, "featx") as book:
         for name in ("bea", "ada"):
             book.add_student(name)
