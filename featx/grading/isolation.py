@@ -22,8 +22,8 @@ from featx.grading.protocol import OUT_OF_MEMORY, TOO_MANY_PROCESSES, Limits
 
 __all__ = ["WORK", "become_init", "enter_namespaces", "restrict"]
 
-#: Where a submission's files lie, and where its code runs.
-WORK = Path("/tmp/work")
+#: Where a submission's files lie, and where its code runs; the folder above is its home.
+WORK = Path("/box/work")
 
 # <linux/sched.h>, <linux/mount.h>, <linux/prctl.h>
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
@@ -60,7 +60,7 @@ def enter_namespaces() -> None:
 
 
 def make_private_folders(limits: Limits) -> None:
-    """Mount a /proc that shows this world only, and an empty /tmp of bounded size."""
+    """Mount a /proc that shows this world only, and empty folders of bounded size to write to."""
     _mount("none", "/", "", MS_REC | MS_PRIVATE)
     _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     # no further worlds from inside
@@ -73,7 +73,9 @@ def make_private_folders(limits: Limits) -> None:
             _mount(
                 name, name, "", MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
             )
-    for name in ("/tmp", "/dev/shm"):
+    # Python itself may be installed below /tmp; then /tmp stays as it is, read-only
+    tmp = [] if any(Path("/tmp").iterdir()) else ["/tmp"]
+    for name in (str(WORK.parent), "/dev/shm", *tmp):
         _mount("tmpfs", name, "tmpfs", MS_NOSUID | MS_NODEV, f"size={limits.disk},mode=1777")
 
 
