@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from featx.grading.protocol import OUT_OF_MEMORY, TOO_MANY_PROCESSES, Limits
+from featx.grading.protocol import HOME, OUT_OF_MEMORY, TOO_MANY_PROCESSES, Limits
 
 __all__ = ["WORK", "become_init", "enter_namespaces", "restrict"]
 
-#: Where a submission's files lie, and where its code runs; the folder above is its home.
-WORK = Path("/box/work")
+#: Where a submission's files lie, and where its code runs.
+WORK = Path(HOME, "work")
 
 # <linux/sched.h>, <linux/mount.h>, <linux/prctl.h>
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x20000, 0x10000000, 0x20000000
@@ -75,7 +75,7 @@ def make_private_folders(limits: Limits) -> None:
             )
     # Python itself may be installed below /tmp; then /tmp stays as it is, read-only
     tmp = [] if any(Path("/tmp").iterdir()) else ["/tmp"]
-    for name in (str(WORK.parent), "/dev/shm", *tmp):
+    for name in (HOME, "/dev/shm", *tmp):
         _mount("tmpfs", name, "tmpfs", MS_NOSUID | MS_NODEV, f"size={limits.disk},mode=1777")
 
 

@@ -13,6 +13,9 @@ __all__ = ["LARGEST_MESSAGE", "Broken", "Limits", "receive", "send"]
 #: No reply is longer: outputs are cut well before.
 LARGEST_MESSAGE = 16 * 2**20
 
+#: In the sandbox: the one folder that can be written to.
+HOME = "/box"
+
 #: How a child's init ends when it had to end its world.
 OUT_OF_MEMORY, TOO_MANY_PROCESSES = 137, 138
 

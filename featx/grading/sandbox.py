@@ -23,8 +23,7 @@ from typing import Any, Literal
 
 import featx
 from featx.errors import FeatxError, first_line
-from featx.grading.isolation import WORK
-from featx.grading.protocol import OUT_OF_MEMORY, Broken, Limits, receive, send
+from featx.grading.protocol import HOME, OUT_OF_MEMORY, Broken, Limits, receive, send
 
 __all__ = ["Child", "Sandbox", "SandboxLost", "check_sandbox"]
 
@@ -100,8 +99,7 @@ def bwrap_command(arguments: Sequence[str]) -> list[str]:
         python.add(site.getusersitepackages())
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--uid", "1000", "--gid", "1000"]  # who is root here is nobody in there
-    home = str(WORK.parent)
-    command += ["--tmpfs", "/tmp", "--tmpfs", home]
+    command += ["--tmpfs", "/tmp", "--tmpfs", HOME]
     for path in [*shown, *sorted(map(Path, python))]:
         if path.is_symlink():
             command += ["--symlink", str(path.readlink()), str(path)]
@@ -111,13 +109,13 @@ def bwrap_command(arguments: Sequence[str]) -> list[str]:
     for path in hidden_files(package):
         command += ["--ro-bind", os.devnull, str(path)]
     # A /proc for the children to replace by one of their own; the warm process alone sees this one.
-    command += ["--bind", "/proc", "/proc", "--dev", "/dev", "--chdir", home]
+    command += ["--bind", "/proc", "/proc", "--dev", "/dev", "--chdir", HOME]
     for name, value in {
-        "HOME": home,
-        "TMPDIR": home,
+        "HOME": HOME,
+        "TMPDIR": HOME,
         "LANG": "C.UTF-8",
-        "IPYTHONDIR": f"{home}/.ipython",
-        "MPLCONFIGDIR": f"{home}/.matplotlib",
+        "IPYTHONDIR": f"{HOME}/.ipython",
+        "MPLCONFIGDIR": f"{HOME}/.matplotlib",
     }.items():
         command += ["--setenv", name, value]
     # One world for all children so far: what one of them could write, the next could read.
