@@ -8,7 +8,16 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LARGEST_MESSAGE", "Broken", "Limits", "receive", "send"]
+__all__ = [
+    "HOME",
+    "LARGEST_MESSAGE",
+    "OUT_OF_MEMORY",
+    "TOO_MANY_PROCESSES",
+    "Broken",
+    "Limits",
+    "receive",
+    "send",
+]
 
 #: No reply is longer: outputs are cut well before.
 LARGEST_MESSAGE = 16 * 2**20
