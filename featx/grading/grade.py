@@ -357,8 +357,8 @@ def _notebook(
     count = 0
     for place, part in enumerate(rebuilt.parts):
         cell: Any = copy.copy(part.node)
-        if part.role in ("test", "given"):
-            cell.source = rebuilt.handed_out.get(str(part.grade_id), cell.source)
+        if part.role in ("test", "given") and part.grade_id is not None:
+            cell.source = rebuilt.handed_out.get(part.grade_id, cell.source)
         if part.runs:
             count += 1
             cell.execution_count = count

@@ -198,7 +198,11 @@ class Course:
             for entry in book.find_assignment(assignment).notebooks:
                 path = self.released(assignment, entry.name)
                 notebook = nbformat.read(path, as_version=4)
-                handed_out = {str(grade_id_of(cell)): cell.source for cell in notebook.cells}
+                handed_out = {
+                    name: cell.source
+                    for cell in notebook.cells
+                    if (name := grade_id_of(cell)) is not None
+                }
                 cells = {cell.name: cell for cell in entry.source_cells}
                 points = {g.name: g.max_score for g in [*entry.grade_cells, *entry.task_cells]}
                 for cell in notebook.cells:
