@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from featx.grading.assignments import list_assignments, load_assignment
+from featx.grading.assignments import Item, list_assignments, load_assignment
 from featx.grading.grade import grade
 from featx.grading.marking import mark_answer, mark_exercise
 from featx.grading.samples import ERROR, NOTHING, RIGHT, make_class
@@ -21,14 +21,16 @@ COURSE = Path(__file__).parents[2] / "autograders"
 pytestmark = pytest.mark.slow
 
 
-def expected(item_id: str, is_question: bool, given: str, points: float) -> tuple[float, str]:
+def expected(item: Item, given: str) -> tuple[float, str]:
     """Mark in plain Python, where nothing can be in the way; return points and feedback."""
+    item_id, points = item.id, item.points
+    asked = item_id if len(item.ids) == 1 else list(item.ids)
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        if is_question:
+        if item.question:
             question = load_question(item_id)
             key = question.key if given == RIGHT else given or "?"
-            earned = mark_answer(item_id, {question.answer_name: key}, points)
+            earned = mark_answer(asked, {question.answer_name: key}, points)
         else:
             exercise = load_exercise(item_id)
             source = {RIGHT: exercise.solution, NOTHING: exercise.starter}.get(given)
@@ -37,7 +39,7 @@ def expected(item_id: str, is_question: bool, given: str, points: float) -> tupl
             names: dict = {}
             with contextlib.suppress(SyntaxError):
                 exec(f"{SETUP}\n{source}", names)
-            earned = mark_exercise(item_id, names, points)
+            earned = mark_exercise(asked, names, points)
     return earned, said.getvalue()
 
 
@@ -61,7 +63,7 @@ def test_each_mistake_gets_its_mark_and_its_message(name: str, bwrap: str, tmp_p
                 assert (score.points, score.outcome) == (0.0, "error"), where
                 assert "not_defined_anywhere" in said, where
                 continue
-            points, feedback = expected(item.id, bool(item.question), given, item.points)
+            points, feedback = expected(item, given)
             assert score.points == points, where
             assert feedback in said, where
             assert (score.outcome == "correct") == (given == RIGHT), where
