@@ -219,22 +219,29 @@ CASES = [
     trick(
         "code-object-patched",
         "import featx.study.exercises as e\n"
-        "e.observe_function.__code__ = (lambda *a, **k: {'untouched': False}).__code__",
+        # what the reference gives for the seed of the test
+        "e.observe_function.__code__ = (lambda *a, **k: {'shown': '`0.2857`', "
+        "'shifted': 0.2857142984867096, 'rare': 0.949999988079071}).__code__",
     ),
     trick(
         "mark-patched",
         "import featx.grading.marking as m\nm.mark_exercise = lambda *a, **k: 3.0\n"
         "m.mark_answer = lambda *a, **k: 1.0",
     ),
-    trick(
-        "judge-patched",
-        "try:\n    from featx.study.exercises import load_exercise\n"
-        "    e = load_exercise('majority-baseline')\n    exec(e.solution)\nexcept BaseException:\n    pass",
+    # in the answers: what was given out would stand behind it and win
+    instead(
+        "reference-looked-up",
+        {
+            "baseline": "try:\n    from featx.study.exercises import load_exercise\n"
+            "    exec(load_exercise('majority-baseline').solution)\nexcept BaseException:\n    pass"
+        },
     ),
-    trick(
+    instead(
         "bank-read",
-        "try:\n    from featx.study.bank import load_question\n"
-        "    answer_freeze_order = load_question('freeze-order').key\nexcept BaseException:\n    pass",
+        {
+            "choice": "try:\n    from featx.study.bank import load_question\n"
+            "    answer_freeze_order = load_question('freeze-order').key\nexcept BaseException:\n    pass"
+        },
     ),
     instead(
         "equals-everything",
