@@ -233,7 +233,7 @@ def test_the_warm_process_is_killed_and_no_mark_is_lost(fresh: Path) -> None:
     )
 
 
-def test_a_full_disk_is_told_and_the_next_run_goes_on(
+def test_no_space_for_the_record_is_told_and_the_next_run_goes_on(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
