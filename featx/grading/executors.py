@@ -58,7 +58,11 @@ class Local:
         try:
             return execute(rebuilt, files, tests, sandbox)
         except SandboxLost:
-            self.close()  # the next try gets a new one
+            # The next try gets a new one. Another thread may have it already: that one stays.
+            with self._lock:
+                if self._sandbox is sandbox:
+                    self._sandbox = None
+            sandbox.close()
             raise
 
     def close(self) -> None:

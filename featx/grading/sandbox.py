@@ -299,7 +299,9 @@ class Sandbox:
         self._log.close()
 
     def _said(self) -> str:
-        """Return the last line that the warm process printed."""
+        """Return the last line that the warm process printed; nothing when it was closed."""
+        if self._log.closed:
+            return ""
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""

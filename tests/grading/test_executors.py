@@ -1,0 +1,59 @@
+"""Threads share one warm process; when it is lost, they get one new one between them."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from featx.grading import executors
+from featx.grading.protocol import Limits
+from featx.grading.sandbox import SandboxLost
+
+
+class Warm:
+    """Stands in for a sandbox: the first is lost, each later one works until it is closed."""
+
+    made: list[Warm]
+
+    def __init__(self, *_: object) -> None:
+        self.closed = False
+        self.made.append(self)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_who_notices_a_loss_late_does_not_end_the_new_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Warm.made = []
+    both_have_it, new_one_works = threading.Barrier(2), threading.Event()
+
+    def execute(rebuilt: object, files: object, tests: set[int], warm: Warm) -> dict:
+        if warm is Warm.made[0]:
+            both_have_it.wait(30)
+            if tests == {2}:
+                new_one_works.wait(30)
+            raise SandboxLost("killed")
+        new_one_works.set()
+        return {}
+
+    monkeypatch.setattr(executors, "Sandbox", Warm)
+    monkeypatch.setattr(executors, "execute", execute)
+    local = executors.Local("none", Limits())
+
+    def until_done(number: int) -> None:
+        while True:
+            try:
+                local.execute(None, {}, {number})  # type: ignore[arg-type]
+                return
+            except SandboxLost:
+                continue
+
+    threads = [threading.Thread(target=until_done, args=(number,)) for number in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [warm.closed for warm in Warm.made] == [True, False]
