@@ -6,9 +6,10 @@ import base64
 import io
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:  # a page without pictures needs no matplotlib
+    from matplotlib.axes import Axes
 
 from featx.errors import FeatxError
 from featx.store import write_atomically
@@ -61,7 +62,7 @@ def picture(heading: str, ax: Axes, words: str) -> str:
     ax
         Where it was drawn; its whole figure is taken.
     """
-    figure = ax.figure.figure if isinstance(ax.figure, Figure) else ax.get_figure(root=True)
+    figure = ax.get_figure(root=True)
     assert figure is not None
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=120, facecolor="white")
@@ -74,6 +75,8 @@ def picture(heading: str, ax: Axes, words: str) -> str:
 
 def figure_axes(width: float, height: float) -> Axes:
     """Return Axes of a figure of their own, in inches, that no pyplot knows: nothing stays open."""
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained").subplots()
 
 

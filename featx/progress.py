@@ -80,19 +80,24 @@ def say(sentence: str) -> None:
 class _LogLines:
     def __init__(self, label: str, total: int | None, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
-        self.done = 0
-        self.start = self.last = time.monotonic()
+        # Never shown: it knows the pace of late, without what it took to begin.
+        self.bar = Progress(disable=True, get_time=lambda: time.monotonic(), speed_estimate_period=60)
+        self.bar.add_task(label, total=total)
+        self.last = time.monotonic()
 
     def advance(self, n: int) -> None:
-        self.done += n
+        (task,) = self.bar.tasks
+        self.bar.advance(task.id, n)
         now = time.monotonic()
         if now - self.last < LOG_EVERY:
             return
         self.last = now
-        line = f"{self.label}: {self.done}"
+        done = int(task.completed)
+        line = f"{self.label}: {done}"
         if self.total:
-            left = (now - self.start) / self.done * (self.total - self.done)
-            line += f" of {self.total} {self.unit}, {self.done / self.total:.0%}, {left:.0f} s left"
+            line += f" of {self.total} {self.unit}, {done / self.total:.0%}"
+            left = task.time_remaining
+            line += "" if left is None else f", {left:.0f} s left"
         else:
             line += f" {self.unit}"
         print(line, file=sys.stderr, flush=True)

@@ -29,18 +29,23 @@ def test_a_log_file_gets_a_line_now_and_then_and_none_for_quick_work(capsys, mon
         advance(40)
     assert capsys.readouterr() == ("", "")
 
-    now = iter(range(0, 1000, 6))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     with progress_bar("extract", 40) as advance:
+        now += 100  # to begin takes long, and says nothing about the pace
+        advance(4)
         for _ in range(4):
-            advance(10)
+            now += 6
+            advance(9)
     with progress_bar("read", None, unit="files") as advance:
-        advance(7)
-        advance(7)
+        for _ in range(2):
+            now += 6
+            advance(7)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "extract: 20 of 40 images, 50%, 12 s left",
+        "extract: 4 of 40 images, 10%",
+        "extract: 22 of 40 images, 55%, 12 s left",
         "extract: 40 of 40 images, 100%, 0 s left",
         "read: 14 files",
     ]

@@ -74,8 +74,9 @@ def execute(
     SandboxLost
         When there is no sandbox any more: no fault of the student.
     """
+    # made first: what it imports is imported while the warm process warms
     todo = [
-        (place, part)
+        (place, part, _request(part, rebuilt.own))
         for place, part in enumerate(rebuilt.parts)
         if part.runs and (part.role != "test" or place in tests)
     ]
@@ -86,7 +87,7 @@ def execute(
         child = sandbox.spawn()
         try:
             _send_files(child, files, sandbox.limits.seconds)
-            for place, part in todo:
+            for place, part, request in todo:
                 again = place in results
                 if place in deadly or (again and part.role == "test"):
                     continue
@@ -94,7 +95,6 @@ def execute(
                 if seconds <= 0:
                     results.setdefault(place, Ran("timeout"))
                     continue
-                request = _request(part, rebuilt.own)
                 begin = time.monotonic()
                 reply = child.ask(request, seconds)
                 took = time.monotonic() - begin

@@ -195,7 +195,7 @@ class Child:
 
 
 class Sandbox:
-    """The warm process. Use it as a context; threads may share it.
+    """The warm process, which begins to import at once. Use it as a context; threads may share it.
 
     Parameters
     ----------
@@ -239,14 +239,7 @@ class Sandbox:
             start_new_session=True,
         )
         theirs.close()
-        self._control.settimeout(WARM_UP)
-        try:
-            receive(self._control)
-        except (Broken, TimeoutError) as error:
-            said = self._said()
-            self.close()
-            raise SandboxLost(f"The warm process did not start: {said or error}.") from error
-        self._control.settimeout(SPAWN)
+        self._ready = False
 
     def __enter__(self) -> Sandbox:
         return self
@@ -265,14 +258,13 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         try:
             said = self.request({"spawn": asdict(self.limits)}, theirs)
-        except SandboxLost:
+            if "child" not in said:
+                raise SandboxLost(f"No process for a submission: {said.get('error', 'no reply')}.")
+        except BaseException:
             ours.close()
             raise
         finally:
             theirs.close()
-        if "child" not in said:
-            ours.close()
-            raise SandboxLost(f"No process for a submission: {said.get('error', 'no reply')}.")
         return Child(self, ours, said)
 
     def request(
@@ -280,6 +272,7 @@ class Sandbox:
     ) -> dict[str, Any]:
         """Ask the warm process for something; `quiet` takes its absence for done."""
         with self._lock:
+            self._wait_until_warm()
             try:
                 handles = [channel.fileno()] if channel else []
                 socket.send_fds(self._control, [b"."], handles)
@@ -289,6 +282,19 @@ class Sandbox:
                 if quiet:
                     return {}
                 raise SandboxLost(f"The warm process is gone: {self._said() or error}.") from error
+
+    def _wait_until_warm(self) -> None:
+        if self._ready:
+            return
+        try:
+            self._control.settimeout(WARM_UP)
+            receive(self._control)
+        except (Broken, TimeoutError, OSError) as error:
+            raise SandboxLost(
+                f"The warm process did not start: {self._said() or error}."
+            ) from error
+        self._control.settimeout(SPAWN)
+        self._ready = True
 
     def close(self) -> None:
         """End the warm process, and with it every child."""
@@ -300,8 +306,9 @@ class Sandbox:
 
     def _said(self) -> str:
         """Return the last line that the warm process printed; nothing when it was closed."""
-        if self._log.closed:
+        try:
+            self._log.seek(0)
+            lines = self._log.read().decode(errors="replace").strip().splitlines()
+        except ValueError:  # closed, by another thread that met the loss first
             return ""
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""

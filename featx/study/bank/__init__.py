@@ -40,6 +40,9 @@ __all__ = [
 
 FOLDER = Path(__file__).parent
 
+# Written in C, where PyYAML was built with it: the bank loads in a tenth of the time.
+_FAST_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 class Card(Strict):
     """A flash card."""
@@ -122,8 +125,7 @@ def examine_lesson(path: Path) -> tuple[Lesson | None, list[Fault]]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        raw = yaml.safe_load(text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw, root = _parse(text)
     except (OSError, UnicodeDecodeError) as error:
         return None, [Fault(1, "", f"expected a text file in UTF-8, but: {error}.")]
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
@@ -145,6 +147,23 @@ def examine_lesson(path: Path) -> tuple[Lesson | None, list[Fault]]:
         return Lesson.model_validate(raw), []
     except ValidationError as error:
         return None, [_fault(raw, root, fault) for fault in error.errors()]
+
+
+def _parse(text: str) -> tuple[Any, yaml.Node | None]:
+    """Return what a YAML text says, and its nodes, which know their lines."""
+    try:
+        return _parse_with(_FAST_LOADER, text)
+    except yaml.YAMLError:
+        return _parse_with(yaml.SafeLoader, text)  # which knows better where the mistake is
+
+
+def _parse_with(kind: Any, text: str) -> tuple[Any, yaml.Node | None]:
+    loader = kind(text)
+    try:
+        root = loader.get_single_node()
+        return (None if root is None else loader.construct_document(root)), root
+    finally:
+        loader.dispose()
 
 
 def _doubled_keys(node: yaml.Node | None) -> list[Fault]:
