@@ -6,20 +6,21 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
-from torchvision.models import WeightsEnum
 
 from featx import glyphnet
 from featx.errors import FeatxError, close_matches, first_line
 from featx.heads import at_least_one, find_heads, in_size, output_layer
 from featx.layers import FEATURES, check_pooling, pool, read_layers
 from featx.timm_models import PREFIX, timm_model, timm_names
-from featx.torchvision_models import is_downloaded, torchvision_model, torchvision_names
 from featx.weights import load_state, read_state, unknown_weights, weights_file
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 __all__ = ["Backbone", "has_weights", "list_backbones", "load_backbone"]
 
@@ -227,6 +228,8 @@ def list_backbones() -> list[str]:
     >>> list_backbones()[:3]
     ['glyphnet', 'alexnet', 'convnext_base']
     """
+    from featx.torchvision_models import torchvision_names
+
     return ["glyphnet", *torchvision_names(), *timm_names()]
 
 
@@ -267,7 +270,7 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
     """
     name = str(name)
     path = weights_file(weights)
-    if name == "glyphnet":
+    if name == "glyphnet":  # without torchvision, which takes seconds to import
         if path is None and weights not in (None, "default"):
             raise unknown_weights(name, weights, [])
         model, preprocess = glyphnet.GlyphNet(), glyphnet.preprocess
@@ -276,13 +279,15 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
             load_state(model, read_state(file, name), file, name)
     elif name.startswith(PREFIX):
         model, preprocess = timm_model(name, weights, path)
-    elif name in torchvision_names():
-        model, preprocess = torchvision_model(name, weights, path)
     else:
-        known = list_backbones()
-        raise FeatxError(
-            f"Expected the name of a backbone, got {name!r}. {close_matches(name, known)}"
-        )
+        from featx.torchvision_models import torchvision_model, torchvision_names
+
+        if name not in torchvision_names():
+            known = list_backbones()
+            raise FeatxError(
+                f"Expected the name of a backbone, got {name!r}. {close_matches(name, known)}"
+            )
+        model, preprocess = torchvision_model(name, weights, path)
     heads = find_heads(model.eval())
     first = next((p for p in model.parameters() if p.ndim == 4), None)
     in_channels = 3 if first is None else first.shape[1]
@@ -317,6 +322,8 @@ def has_weights(name: str) -> bool:
     """
     if name == "glyphnet":
         return True
+    from featx.torchvision_models import is_downloaded, torchvision_names
+
     if name not in torchvision_names():
         known = ["glyphnet", *torchvision_names()]
         raise FeatxError(

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from sklearn import datasets as sklearn_datasets
 from torch.utils.data import Dataset
 
 from featx.errors import FeatxError
@@ -92,7 +91,11 @@ def load_digits() -> LabelledImages:
     >>> digits.images.shape, digits.labels[:5].tolist()
     (torch.Size([1797, 1, 8, 8]), [0, 1, 2, 3, 4])
     """
-    bunch = cast(Any, sklearn_datasets.load_digits())
+    from sklearn import (
+        datasets,
+    )  # here, for it takes two seconds, and files of images need none of it
+
+    bunch = cast(Any, datasets.load_digits())
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     return LabelledImages(
         torch.from_numpy(images),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from importlib import import_module
+from importlib import import_module, metadata
 from types import CodeType
 from typing import Any
 
 import numpy as np
 import PIL
 import torch
-import torchvision
 from torch import nn
 
 from featx import __version__
@@ -95,7 +94,9 @@ def _structure(model: nn.Module) -> str:
 
 
 def _versions(backbone: Backbone) -> dict[str, str]:
-    packages = [torch, torchvision, PIL, np]
+    packages = [torch, PIL, np]
     if backbone.name.startswith("timm/"):
         packages.append(import_module("timm"))
-    return {"featx": __version__} | {each.__name__: each.__version__ for each in packages}
+    versions = {each.__name__: each.__version__ for each in packages}
+    # not imported for its version's sake: it takes seconds
+    return {"featx": __version__, "torchvision": metadata.version("torchvision"), **versions}

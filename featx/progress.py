@@ -81,7 +81,9 @@ class _LogLines:
     def __init__(self, label: str, total: int | None, unit: str) -> None:
         self.label, self.total, self.unit = label, total, unit
         # Never shown: it knows the pace of late, without what it took to begin.
-        self.bar = Progress(disable=True, get_time=lambda: time.monotonic(), speed_estimate_period=60)
+        self.bar = Progress(
+            disable=True, get_time=lambda: time.monotonic(), speed_estimate_period=60
+        )
         self.bar.add_task(label, total=total)
         self.last = time.monotonic()
 

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
-from torchvision.transforms.v2.functional import rgb_to_grayscale, to_dtype
 
 from featx.datasets import ImageFiles, SkippedFile, find_images, image_paths
 from featx.errors import FeatxError, first_line
@@ -35,6 +34,7 @@ from featx.images import (
     read_bytes,
     to_rgb_tensor,
 )
+from featx.pixels import as_grey
 from featx.progress import progress_bar
 from featx.store import DIGEST_BYTES, content_digest
 
@@ -347,7 +347,7 @@ def _with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
             f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype}. {way_out}"
         )
     if x.shape[1] == 3 and channels == 1:
-        return rgb_to_grayscale(to_dtype(x, torch.float32, scale=True))
+        return as_grey(x)
     return x.expand(-1, channels, -1, -1) if x.shape[1] < channels else x
 
 

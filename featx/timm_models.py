@@ -7,17 +7,18 @@ import socket
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import torch
 from torch import nn
-from torchvision.models import WeightsEnum
-from torchvision.transforms import v2
 
 from featx.errors import FeatxError, close_matches, first_line
 from featx.weights import NO_NETWORK, load_state, read_state, unknown_weights
+
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
 
 __all__ = ["PREFIX", "timm_model", "timm_names"]
 
@@ -121,6 +122,8 @@ def _check_hub(config: Any) -> None:
 
 def _timm_transforms(config: Mapping[str, Any]) -> Callable[[torch.Tensor], torch.Tensor]:
     """Make timm's evaluation transform for tensors, by the rules of its `transforms_imagenet_eval`."""
+    from torchvision.transforms import v2
+
     crop = config["input_size"][1:]
     scaled = [math.floor(size / config["crop_pct"]) for size in crop]
     sizes: dict[str, dict[str, Any]] = {

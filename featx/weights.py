@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models import WeightsEnum
 
 from featx.errors import FeatxError, first_line
 from featx.heads import drop_aux_heads, find_heads, output_layer, remove_head, replace_head
+
+if TYPE_CHECKING:  # GlyphNet needs no torchvision, which takes seconds to import
+    from torchvision.models import WeightsEnum
 
 __all__ = [
     "NO_NETWORK",

@@ -46,6 +46,12 @@ def test_import_is_light():
     assert not loaded_after("import featx; dir(featx)") & HEAVY
 
 
+def test_glyphnet_needs_torch_and_little_else():
+    code = "import featx, torch; b = featx.load_backbone('glyphnet'); "
+    code += "featx.extract(b, torch.zeros(4, 1, 8, 8), progress=False)"
+    assert not loaded_after(code) & (HEAVY - {"torch", "numpy"} | {"scipy"})
+
+
 def test_help_is_light():
     assert (
         not loaded_after(

@@ -10,6 +10,9 @@ import pytest
 import torch
 from matplotlib.ft2font import FT2Font
 from safetensors import safe_open
+from torch import nn
+from torchvision.models.resnet import BasicBlock
+from torchvision.transforms.v2.functional import rgb_to_grayscale, to_dtype
 
 import featx
 from featx import glyphnet
@@ -17,6 +20,7 @@ from featx.glyphnet import glyphs
 from featx.glyphnet import pretrain as training
 from featx.glyphnet.model import CLASSES
 from featx.glyphnet.pretrain import pretrain, save
+from featx.pixels import as_grey
 
 DUE = {1: 0.81, 5: 0.925, 10: 0.955}
 
@@ -54,6 +58,32 @@ def test_model_card_and_readme_state_what_is_measured(root, digits, glyphnet_fea
     with safe_open(glyphnet.WEIGHTS_FILE, "pt") as file:
         for name, fact in file.metadata().items():
             assert f"| {name} | {fact} |" in card
+
+
+def test_blocks_are_torchvisions():
+    ours = glyphnet.GlyphNet().layer2[0]
+    theirs = BasicBlock(
+        32, 64, 2, nn.Sequential(nn.Conv2d(32, 64, 1, 2, bias=False), nn.BatchNorm2d(64))
+    )
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 32, 8, 8)
+    for mode in (True, False):
+        assert torch.equal(ours.train(mode)(x), theirs.train(mode)(x))
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.uint8, torch.int16, torch.bool, torch.float16, torch.float64]
+)
+def test_grey_is_torchvisions_grey(dtype):
+    pixels = torch.rand(2, 3, 5, 6, dtype=torch.float64)
+    if dtype == torch.bool:
+        pixels = pixels.round()
+    elif not dtype.is_floating_point:
+        pixels *= torch.iinfo(dtype).max
+    pixels = pixels.to(dtype)
+    expected = rgb_to_grayscale(to_dtype(pixels, torch.float32, scale=True))
+    assert torch.equal(as_grey(pixels), expected)
+    assert torch.equal(as_grey(pixels[:, :1]), to_dtype(pixels[:, :1], torch.float32, scale=True))
 
 
 def test_weights_are_small_and_fit():

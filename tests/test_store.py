@@ -369,7 +369,7 @@ def test_a_model_that_draws_numbers_and_uses_none_is_welcome(images, tmp_path):
 
 def test_versions_are_in_the_key(backbone, images, tmp_path, monkeypatch):
     cached(backbone, images, tmp_path)
-    monkeypatch.setattr("torchvision.__version__", "next")
+    monkeypatch.setattr("PIL.__version__", "next")
     assert cached(backbone, images, tmp_path).plan.computed == 60
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
-from torchvision.models.resnet import BasicBlock
-from torchvision.transforms.v2.functional import rgb_to_grayscale, to_dtype
 
 from featx.errors import FeatxError
+from featx.pixels import as_grey
 
 __all__ = ["CLASSES", "IMAGE_SIZE", "GlyphNet", "normalize", "preprocess"]
 
@@ -24,12 +23,49 @@ _MEAN, _STD = 0.30, 0.35
 _WIDTHS = (32, 64, 128, 256)
 
 
+class BasicBlock(nn.Module):
+    """A residual block of two 3x3 convolutions, as `torchvision.models.resnet.BasicBlock`, names included.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Channels.
+    stride
+        Of the first convolution.
+    """
+
+    # Torchvision's own would be as good, but to import it takes seconds.
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        shortcut = None
+        if stride != 1 or inputs != outputs:
+            # first: so it was when the weights were trained, and a seed draws the same numbers again
+            shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False),
+                nn.BatchNorm2d(outputs),
+            )
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute maps ``(N, outputs, H / stride, W / stride)`` of maps ``(N, inputs, H, W)``."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.bn2(self.conv2(x))
+        x += shortcut
+        return self.relu(x)
+
+
 class GlyphNet(nn.Module):
     """A small residual network with torchvision's names, for images of 1 x 32 x 32.
 
-    One `torchvision.models.resnet.BasicBlock` a stage, widths 32, 64, 128 and 256. The shapes of one
-    image on its way: ``1x32x32 -> conv1 32x16x16 -> layer1 32x16x16 -> layer2 64x8x8 ->
-    layer3 128x4x4 -> layer4 256x4x4 -> avgpool 256 -> fc``.
+    One `BasicBlock` a stage, widths 32, 64, 128 and 256. The shapes of one image on its way:
+    ``1x32x32 -> conv1 32x16x16 -> layer1 32x16x16 -> layer2 64x8x8 -> layer3 128x4x4 -> layer4 256x4x4 ->
+    avgpool 256 -> fc``.
 
     Parameters
     ----------
@@ -49,11 +85,11 @@ class GlyphNet(nn.Module):
         self.conv1 = nn.Conv2d(1, stem, kernel_size=5, stride=2, padding=2, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.relu = nn.ReLU(inplace=True)
-        self.layer1 = _stage(stem, stem, stride=1)
-        self.layer2 = _stage(stem, deeper[0], stride=2)
-        self.layer3 = _stage(deeper[0], deeper[1], stride=2)
+        self.layer1 = nn.Sequential(BasicBlock(stem, stem, stride=1))
+        self.layer2 = nn.Sequential(BasicBlock(stem, deeper[0], stride=2))
+        self.layer3 = nn.Sequential(BasicBlock(deeper[0], deeper[1], stride=2))
         # No stride here: a map of 4x4 places holds more than one of 2x2.
-        self.layer4 = _stage(deeper[1], deeper[2], stride=1)
+        self.layer4 = nn.Sequential(BasicBlock(deeper[1], deeper[2], stride=1))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(deeper[2], num_classes)
 
@@ -62,16 +98,6 @@ class GlyphNet(nn.Module):
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(torch.flatten(self.avgpool(x), 1))
-
-
-def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    shortcut = None
-    if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-    return nn.Sequential(BasicBlock(inputs, outputs, stride, shortcut))
 
 
 def preprocess(images: torch.Tensor) -> torch.Tensor:
@@ -110,10 +136,7 @@ def preprocess(images: torch.Tensor) -> torch.Tensor:
             "Expected images (N, H, W) or (N, C, H, W) with C of 1 or 3, got the shape "
             f"{tuple(images.shape)}. Move the channels to the second place."
         )
-    x = to_dtype(x, torch.float32, scale=True)
-    if x.shape[1] == 3:
-        x = rgb_to_grayscale(x)
-    x = interpolate(x, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
+    x = interpolate(as_grey(x), (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
     x = normalize(x)
     return x[0] if one_image else x
 

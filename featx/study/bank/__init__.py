@@ -136,7 +136,7 @@ def examine_lesson(path: Path) -> tuple[Lesson | None, list[Fault]]:
         ]
     if doubled := _doubled_keys(root):
         return None, doubled
-    if not isinstance(raw, dict):
+    if root is None or not isinstance(raw, dict):
         got = type(raw).__name__
         return None, [Fault(1, "", f"expected the keys lesson, questions and cards, got {got}.")]
     for question in _records(raw.get("questions")):
