@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -91,9 +92,14 @@ def load_digits() -> LabelledImages:
     >>> digits.images.shape, digits.labels[:5].tolist()
     (torch.Size([1797, 1, 8, 8]), [0, 1, 2, 3, 4])
     """
-    from sklearn import (
-        datasets,
-    )  # here, for it takes two seconds, and files of images need none of it
+    kept = _read_digits()
+    return LabelledImages(kept.images.clone(), kept.labels.clone(), kept.class_names)
+
+
+@functools.cache
+def _read_digits() -> LabelledImages:
+    # here, for it takes two seconds, and files of images need none of it
+    from sklearn import datasets
 
     bunch = cast(Any, datasets.load_digits())
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]

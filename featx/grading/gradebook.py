@@ -22,7 +22,7 @@ from nbgrader.apps import NbGrader
 from nbgrader.converters import Autograde, GenerateAssignment
 from nbgrader.converters.base import BaseConverter
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.preprocessors import Execute
+from nbgrader.preprocessors import CheckCellMetadata, Execute
 from nbgrader.utils import determine_grade, rmtree
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
@@ -293,7 +293,10 @@ class Course:
         recorder.log = self._log
         recorder.files = files
         recorder.autograde_preprocessors = [
-            each for each in recorder.autograde_preprocessors if each is not Execute
+            each
+            for each in recorder.autograde_preprocessors
+            if each
+            not in (Execute, CheckCellMetadata)  # done; and the metadata are the teacher's own
         ]
         recorder.writer = _writer(recorder)
         recorder.exporter = recorder.exporter_class(parent=recorder, config=recorder.config)

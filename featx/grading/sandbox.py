@@ -138,7 +138,7 @@ class Child:
     def __init__(self, sandbox: Sandbox, channel: socket.socket, numbers: dict[str, int]) -> None:
         self._sandbox, self._channel, self._numbers = sandbox, channel, numbers
         self._receipts = 0
-        self.ended: int | None = None
+        self._closed = False
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any] | str:
         """Send a request and wait for its reply.
@@ -183,15 +183,15 @@ class Child:
         return reply
 
     def _cause(self) -> str:
-        return "out_of_memory" if self.ended == OUT_OF_MEMORY else "crashed"
+        said = self._sandbox.request({"wait": self._numbers["outer"]}, quiet=True)
+        return "out_of_memory" if said.get("status") == OUT_OF_MEMORY else "crashed"
 
     def close(self) -> None:
         """End the child and all that it has started."""
-        if self.ended is None:
+        if not self._closed:
+            self._closed = True
             self._channel.close()
             self._sandbox.request({"kill": self._numbers["child"]}, quiet=True)
-            said = self._sandbox.request({"wait": self._numbers["outer"]}, quiet=True)
-            self.ended = said.get("status", 0)
 
 
 class Sandbox:

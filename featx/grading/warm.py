@@ -8,6 +8,7 @@ requests, each with one end of a fresh channel; over that channel the child and 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -52,6 +53,10 @@ PRELOADED = (
 )
 
 
+# Process -> exit status, of children that have ended.
+_ENDS: dict[int, int] = {}
+
+
 def serve(control: socket.socket, *, isolated: bool) -> None:
     """Fork children on request until the control socket closes.
 
@@ -61,6 +66,9 @@ def serve(control: socket.socket, *, isolated: bool) -> None:
     # imported here, once: children need it, and it needs torch
     from featx.grading import runner
 
+    # What is imported stays: no child's garbage collector need look at it, and copy its memory by doing so.
+    gc.collect()
+    gc.freeze()
     send(control, {"ready": True})
     while True:
         try:
@@ -78,6 +86,7 @@ def _handle(
     runner: Any,
 ) -> dict[str, Any]:
     if "spawn" in request and channel is not None:
+        _note_ends()
         limits = Limits(**request["spawn"])
         read, write = os.pipe()
         outer = os.fork()
@@ -85,13 +94,12 @@ def _handle(
             control.close()
             os.close(read)
             _start(channel, write, limits, isolated, runner)
+        _ENDS.pop(outer, None)  # numbers of processes come back
         os.close(write)
         channel.close()
         with os.fdopen(read) as told:
             said = told.readline().strip()
         if not said.isdigit():
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(outer, 0)
             return {"error": said or "the child ended before it began"}
         return {"outer": outer, "child": int(said)}
     with contextlib.suppress(ProcessLookupError):
@@ -100,10 +108,19 @@ def _handle(
         if "kill" in request:
             os.kill(request["kill"], signal.SIGKILL)
     if "wait" in request:
-        with contextlib.suppress(ChildProcessError):
-            _, status = os.waitpid(request["wait"], 0)
-            return {"status": os.waitstatus_to_exitcode(status)}
+        _note_ends(request["wait"])
+        return {"status": _ENDS.get(request["wait"], 0)}
     return {}
+
+
+def _note_ends(awaited: int | None = None) -> None:
+    """Note how children have ended; wait for one of them, if asked to."""
+    with contextlib.suppress(ChildProcessError):
+        while awaited not in _ENDS:
+            child, status = os.waitpid(-1, os.WNOHANG if awaited is None else 0)
+            if not child:
+                return
+            _ENDS[child] = os.waitstatus_to_exitcode(status)
 
 
 def _start(channel: socket.socket, told: int, limits: Limits, isolated: bool, runner: Any) -> None:

@@ -64,7 +64,7 @@ def layer_in_place_of_head(model: nn.Module) -> int:
 def observe(function: Any, seed: int) -> dict[str, Any]:
     # Thin networks with the feature sizes of a resnet18 and of a resnet50: they take no time.
     models = {
-        "narrow": (ResNet(BasicBlock, [1, 1, 1, 1]), torch.rand(4, 3, 224, 224)),
+        "narrow": (ResNet(BasicBlock, [1, 1, 1, 1]), torch.rand(4, 3, 96, 96)),
         "wide": (ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=8), torch.rand(4, 3, 32, 32)),
     }
     seen = {}
@@ -111,10 +111,10 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 "scores for ImageNet. Put `nn.Identity()` in the place of `model.fc`.",
             ),
             Check(
-                not shape or shape[-1] != 512 * 49,
+                not shape or shape[-1] != 512 * 9,
                 0,
                 "pooling-removed",
-                "The output has 25088 numbers for each image, 512 x 7 x 7: the pooling went with the "
+                "For images of 96 x 96 the output has 4608 numbers each, 512 x 3 x 3: the pooling went with the "
                 "head. Features are pooled: keep `avgpool` and take off `fc` only.",
             ),
             Check(
@@ -196,7 +196,7 @@ features of one image, which is not the same for every ResNet.
 model = torchvision.models.resnet18(weights=None)
 num_features = remove_head(model)
 assert num_features is not None, "remove_head returned nothing yet"
-features = model.eval()(torch.rand(4, 3, 224, 224))
+features = model.eval()(torch.rand(4, 3, 64, 64))
 assert features.ndim == 2, f"expected (images, features), got {tuple(features.shape)}"
 """.strip(),
     observer=observe,
