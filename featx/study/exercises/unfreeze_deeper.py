@@ -275,7 +275,9 @@ a smaller rate.
         "attribute-on-module": attribute_on_module,
     },
     visible_test="""
-model = torchvision.models.resnet34(weights=None, num_classes=3)
+from torchvision.models.resnet import BasicBlock, ResNet
+
+model = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3)  # the stages of a resnet34, quickly made
 for name, parameter in model.named_parameters():
     parameter.requires_grad = name.startswith("fc.")
 optimizer = unfreeze_deeper(model, head_lr=0.01)
