@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from featx.findings import Findings
 
@@ -121,14 +121,16 @@ def sheet_html(sheet: Sheet) -> str:
 
 def table_html(table: Table) -> str:
     """Lay one table out as HTML."""
-    left, right = "style='text-align:left'", "style='text-align:right'"
+    styles = [f"style='text-align:{side}'" for side in _sides(table)]
     head = "".join(
-        f"<th scope='col' {right if i else left}>{escape(name)}</th>"
-        for i, name in enumerate(table.header)
+        f"<th scope='col' {style}>{escape(name)}</th>"
+        for style, name in zip(styles, table.header, strict=True)
     )
     body = "".join(
-        f"<tr><th scope='row' {left}>{escape(first)}</th>"
-        + "".join(f"<td {right}>{escape(cell)}</td>" for cell in rest)
+        f"<tr><th scope='row' {styles[0]}>{escape(first)}</th>"
+        + "".join(
+            f"<td {style}>{escape(cell)}</td>" for style, cell in zip(styles[1:], rest, strict=True)
+        )
         + "</tr>"
         for first, *rest in table.rows
     )
@@ -136,6 +138,13 @@ def table_html(table: Table) -> str:
         f"<table><caption>{escape(table.caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def _sides(table: Table) -> list[Literal["left", "right"]]:
+    """Say to which side each column keeps: numbers to the right, so that digits stand in line."""
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.header)
+    numbers = [not any(map(str.isalpha, "".join(column))) for column in columns]
+    return ["right" if number and i else "left" for i, number in enumerate(numbers)]
 
 
 def sheet_rich(sheet: Sheet) -> Group:
@@ -153,8 +162,8 @@ def table_rich(table: Table) -> RichTable:
     from rich.text import Text
 
     drawn = RichTable(title=Text(table.caption), title_justify="left")
-    for i, name in enumerate(table.header):
-        drawn.add_column(Text(name), justify="right" if i else "left")
+    for name, side in zip(table.header, _sides(table), strict=True):
+        drawn.add_column(Text(name), justify=side)
     for row in table.rows:
         drawn.add_row(*map(Text, row))
     return drawn

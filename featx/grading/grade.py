@@ -119,12 +119,12 @@ def grade(
     tell
         Called with a sentence about the work as a whole.
     done
-        Called with each submission as soon as it is graded, and recorded.
+        Called with each submission as soon as it is graded, and recorded: then its outputs are still there.
 
     Returns
     -------
     list of Graded
-        In the order of the students.
+        In the order of the students, without outputs: those are in ``autograded/``.
 
     Raises
     ------
@@ -160,9 +160,11 @@ def grade(
             each.was = before.get(each.student, {})
             if not each.fault and not dry_run:
                 each.fault = grader.record(each)
-            each.notebooks, each.files = {}, {}  # memory does not grow with the class
-            graded[each.student] = each
             done(each)
+            # memory does not grow with the class
+            each.notebooks, each.files = {}, {}
+            each.scores = {cell: replace(s, outputs=[]) for cell, s in each.scores.items()}
+            graded[each.student] = each
     finally:
         executor.close()
         results.close()

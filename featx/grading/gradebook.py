@@ -316,8 +316,10 @@ class Course:
 
 @contextlib.contextmanager
 def _as_nbgrader_needs() -> Iterator[None]:
-    """Let nbgrader find alembic, and leave out what SQLAlchemy thinks of nbgrader's own code."""
+    """Let nbgrader find alembic, and keep to itself what we say in a sentence of our own."""
     path = os.environ.get("PATH", "")
+    tracebacks = logging.getLogger("tornado.application")  # where it writes them, a page each
+    quiet, tracebacks.disabled = tracebacks.disabled, True
     # it calls alembic by its bare name, which is found only where the environment is activated
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
     try:
@@ -326,6 +328,7 @@ def _as_nbgrader_needs() -> Iterator[None]:
             yield
     finally:
         os.environ["PATH"] = path
+        tracebacks.disabled = quiet
 
 
 def _writer(parent: Any) -> Any:

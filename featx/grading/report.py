@@ -121,7 +121,7 @@ def _students(graded: list[Graded]) -> Table:
     rows = []
     for each in graded:
         if each.fault:
-            rows.append((each.student, "-", "-", f"not graded: {each.fault}"))
+            rows.append((each.student, "-", "-", f"not graded (infrastructure): {each.fault}"))
             continue
         counts = Counter(score.outcome for score in each.scores.values())
         usual = ("correct", "partial", "wrong")
@@ -137,7 +137,7 @@ def _questions_table(graded: list[Graded]) -> Table:
     for (_, cell), each in _questions(graded).items():
         right, partly = each.outcomes["correct"], each.outcomes["partial"]
         often = ", ".join(f"{code} ({n})" for code, n in each.misconceptions.most_common(2))
-        rest = each.outcomes.total() - right - partly
+        rest = each.outcomes.total() - right - partly - each.outcomes["infrastructure"]
         seconds = f"{median(each.seconds):.1f}"
         name = cell.removeprefix("test-")
         rows.append((name, str(right), str(partly), str(rest), seconds, often))
@@ -148,13 +148,17 @@ def _questions_table(graded: list[Graded]) -> Table:
 def _questions(graded: list[Graded]) -> dict[tuple[str, str], _Question]:
     """Count for each graded cell the outcomes and the misconceptions."""
     questions: dict[tuple[str, str], _Question] = {}
+    faults = sum(bool(each.fault) for each in graded)
     for each in graded:
-        for cell, score in each.scores.items():
+        for cell, score in each.scores.items() if not each.fault else ():
             question = questions.setdefault(cell, _Question())
             question.outcomes[score.outcome] += 1
             question.seconds.append(score.seconds)
             if score.misconception:
                 question.misconceptions[score.misconception] += 1
+    for question in questions.values():
+        # whom a fault of ours left without a grade, all questions of theirs
+        question.outcomes.update({"infrastructure": faults} if faults else {})
     return questions
 
 

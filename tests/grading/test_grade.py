@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import shutil
@@ -12,17 +13,23 @@ import sqlite3
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbgrader.api import Gradebook
 
 from featx.cli import main
 from featx.errors import FeatxError
+from featx.grading.execution import Ran
+from featx.grading.executors import Local
 from featx.grading.grade import Graded, grade
 from featx.grading.gradebook import Course
 from featx.grading.protocol import Limits
-from featx.grading.sandbox import check_sandbox
+from featx.grading.rebuild import Rebuilt
+from featx.grading.report import as_data
+from featx.grading.sandbox import SandboxLost, check_sandbox
 from featx.grading.terminal import read_size
 from tests.grading.attacks.course import ANSWERS, FULL, NAME, NONE, Case, make_course, submit
 
@@ -155,7 +162,9 @@ def test_only_the_student_asked_for_is_graded(fresh: Path) -> None:
     assert points(fresh) == {"ada": DESERVED["ada"]}
 
 
-def test_a_changed_test_changes_only_its_own_marks(course: Path) -> None:
+def test_a_changed_test_runs_alone_and_changes_only_its_own_marks(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = course / "source" / NAME / f"{NAME}.ipynb"
     path.write_text(path.read_text().replace("square(3) == 9", "square(3) == 6"))
     featx_release = Course(course)
@@ -165,7 +174,16 @@ def test_a_changed_test_changes_only_its_own_marks(course: Path) -> None:
     from nbgrader.apps.api import NbGraderAPI
 
     NbGraderAPI(featx_release.directory, config=featx_release.config).generate_assignment(NAME)
+    tests_run: list[list[str]] = []
+
+    class Watched(Local):
+        def execute(self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int]) -> dict:
+            tests_run.append([str(rebuilt.parts[place].grade_id) for place in tests])
+            return super().execute(rebuilt, files, tests)
+
+    monkeypatch.setattr("featx.grading.grade.Local", Watched)
     grade(NAME, course)
+    assert tests_run == [["test-square"]] * len(CLASS)
     now = points(course)
     assert now["ada"] == DESERVED["ada"] - 2
     assert now["cy"] == 0
@@ -246,6 +264,151 @@ def test_no_space_for_the_record_is_told_and_the_next_run_goes_on(
     assert points(fresh) == {}
     assert ran(grade(NAME, fresh)) == set()
     assert points(fresh) == DESERVED
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost(released: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    grade_there = f"{sys.executable} -m featx grade {NAME} --course-dir small --sandbox none"
+    script = f"""
+        cp -r {released}/. small
+        dd if=/dev/zero of=small/fill bs=1k 2>/dev/null
+        {grade_there}; echo "FULL $?"
+        truncate -s -150k small/fill
+        {grade_there}; echo "NEARLY FULL $?"
+        rm small/fill
+        {grade_there}; echo "FREED $?"
+        cp small/gradebook.db {tmp_path}
+    """
+    # a disk of its own, 4 MB large, which vanishes with the command
+    done = subprocess.run(
+        [
+            *["bwrap", "--dev-bind", "/", "/", "--size", "4000000", "--tmpfs"],
+            *(str(small), "--chdir", str(tmp_path), "--", "bash", "-c", script),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=True,
+    )
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    assert "\nFULL 0" not in said
+    assert "FREED 0" in said
+    assert "full" in said or "No space left" in said or "cannot be written" in said
+    shutil.copytree(released, tmp_path / "course")
+    shutil.copy(tmp_path / "gradebook.db", tmp_path / "course")
+    assert points(tmp_path / "course") == DESERVED
+
+
+def test_a_kernel_without_namespaces_is_told(fresh: Path) -> None:
+    done = subprocess.run(
+        # the sandbox is to be made where no more namespaces can be
+        [
+            *["bwrap", "--dev-bind", "/", "/", "--unshare-user", "--disable-userns", "--"],
+            *(sys.executable, "-m", "featx", "grade", NAME, "--course-dir", str(fresh)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Expected bubblewrap to work, but it says" in done.stderr
+    assert "sysctl" in done.stderr
+    assert "--sandbox none" in done.stderr
+    assert points(fresh) == {}
+
+
+def test_a_fault_of_ours_costs_no_mark_and_is_reported(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_answer(course, "bob", "square", ANSWERS["square"] + "  # mine")
+
+    class Failing(Local):
+        tries = 0
+
+        def execute(self, *_: object) -> dict:
+            Failing.tries += 1
+            raise SandboxLost("a cable was pulled")
+
+    monkeypatch.setattr("featx.grading.grade.Local", Failing)
+    graded = grade(NAME, course)
+    assert Failing.tries == 3
+    assert points(course) == DESERVED
+    read = as_data(NAME, graded)
+    assert {each["student"]: each["fault"] for each in read["students"]} == {
+        "ada": "",
+        "bob": "a cable was pulled",
+        "cy": "",
+    }
+    assert all(each["outcomes"]["infrastructure"] == 1 for each in read["questions"])
+
+
+def test_memory_does_not_grow_with_the_class(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown() -> dict[str, str]:
+        return {"output_type": "stream", "name": "stdout", "text": "x" * 10**5}
+
+    class Wordy(Local):
+        def execute(self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int]) -> dict:
+            return {
+                place: Ran("error" if part.role == "test" else "ok", [shown()])
+                for place, part in enumerate(rebuilt.parts)
+                if part.runs
+            }
+
+    monkeypatch.setattr("featx.grading.grade.Local", Wordy)
+    for number in range(40):
+        submit(fresh, Case(f"more-{number}", {"first": f"first = 1  # {number}"}))
+    grade(NAME, fresh, students=["ada"], dry_run=True)  # imports
+    tracemalloc.start()
+    try:
+        graded = grade(NAME, fresh, dry_run=True, regrade=True)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(graded) == 43
+    # each of four tests shows as much
+    assert kept < 43 * 10**5
+
+
+def test_what_a_person_grades_stays_theirs(bwrap: str, tmp_path: Path) -> None:
+    make_course(tmp_path)
+    path = tmp_path / "source" / NAME / f"{NAME}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    essay = nbformat.v4.new_markdown_cell("Why?", id="essay")
+    essay.metadata["nbgrader"] = {
+        "grade": True,
+        "grade_id": "essay",
+        "locked": False,
+        "points": 5,
+        "schema_version": 3,
+        "solution": True,
+        "task": False,
+    }
+    notebook.cells.append(essay)
+    nbformat.write(notebook, path)
+    Course(tmp_path).release(NAME)
+
+    def answer_essay(notebook: dict) -> None:
+        notebook["cells"][-1]["source"] = "Because."
+
+    submit(tmp_path, Case("ada", change=answer_essay))
+    grade(NAME, tmp_path)
+    with Gradebook(f"sqlite:///{tmp_path}/gradebook.db") as book:
+        essay = book.find_grade("essay", NAME, NAME, "ada")
+        assert essay.needs_manual_grade
+        assert essay.auto_score is None
+        essay.manual_score = 4
+        book.db.commit()
+    set_answer(tmp_path, "ada", "square", "def square(x):\n    return 0")
+    grade(NAME, tmp_path)
+    with Gradebook(f"sqlite:///{tmp_path}/gradebook.db") as book:
+        submission = book.find_submission(NAME, "ada")
+        assert submission.score == sum(FULL.values()) - FULL["square"] + 4
+    graded = nbformat.read(tmp_path / "autograded/ada" / NAME / f"{NAME}.ipynb", as_version=4)
+    assert graded.cells[-1].source == "Because."
 
 
 def test_a_gradebook_that_is_locked_costs_nothing(fresh: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from featx.grading.assignments import Item, list_assignments, load_assignment
-from featx.grading.grade import grade
+from featx.grading.grade import Graded, grade
 from featx.grading.marking import mark_answer, mark_exercise
 from featx.grading.samples import ERROR, NOTHING, RIGHT, make_class
 from featx.study.bank import load_question
@@ -49,15 +49,22 @@ def test_each_mistake_gets_its_mark_and_its_message(name: str, bwrap: str, tmp_p
         shutil.copy(COURSE / each, tmp_path)
     shutil.copytree(COURSE / "source" / name, tmp_path / "source" / name)
     samples = make_class(name, tmp_path)
-    graded = {each.student: each for each in grade(name, tmp_path, jobs=1)}
+    shown: dict[str, list[str]] = {}
+
+    def keep(each: Graded) -> None:
+        shown[each.student] = [
+            "".join(output.get("text", "") for output in score.outputs)
+            for score in each.scores.values()
+        ]
+
+    graded = {each.student: each for each in grade(name, tmp_path, jobs=1, done=keep)}
     assert not [each.fault for each in graded.values() if each.fault]
     items = load_assignment(name, COURSE).items
     for sample in samples:
         scores = list(graded[sample.student].scores.values())
         assert len(scores) == len(items)
-        for item, score in zip(items, scores, strict=True):
+        for item, score, said in zip(items, scores, shown[sample.student], strict=True):
             given = sample.given[item.id]
-            said = "".join(output.get("text", "") for output in score.outputs)
             where = f"{item.id}: {given}"
             if given == ERROR:
                 assert (score.points, score.outcome) == (0.0, "error"), where
