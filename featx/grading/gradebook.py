@@ -292,11 +292,10 @@ class Course:
         recorder = _Recorder(coursedir=self.directory, config=self.config)
         recorder.log = self._log
         recorder.files = files
+        # Executed it is, and the metadata are the teacher's own.
+        done = (Execute, CheckCellMetadata)
         recorder.autograde_preprocessors = [
-            each
-            for each in recorder.autograde_preprocessors
-            if each
-            not in (Execute, CheckCellMetadata)  # done; and the metadata are the teacher's own
+            each for each in recorder.autograde_preprocessors if each not in done
         ]
         recorder.writer = _writer(recorder)
         recorder.exporter = recorder.exporter_class(parent=recorder, config=recorder.config)

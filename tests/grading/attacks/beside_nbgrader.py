@@ -1,9 +1,9 @@
 """What stock nbgrader does with the corpus, beside what each submission deserves.
 
-    python -m tests.grading.attacks.beside_nbgrader
+    python -m tests.grading.attacks.beside_nbgrader [NAME ...]
 
 Prints a line for each submission that nbgrader marks otherwise, and a table of the sums. The whole corpus takes
-about half an hour, for nbgrader starts a kernel for each. `featx grade` is not run: that it gives each what it
+long, for nbgrader starts a kernel for each; names choose some. `featx grade` is not run: that it gives each what it
 deserves is a test, `tests/grading/test_attacks.py`.
 """
 
@@ -16,15 +16,8 @@ import tempfile
 from pathlib import Path
 
 from featx.grading.gradebook import Course
-from tests.grading.attacks import faulty, honest, hostile, malformed
 from tests.grading.attacks.course import NAME, Case, make_course, submit
-
-CLASSES = {
-    "honest but odd": honest.CASES,
-    "faulty": faulty.CASES,
-    "malformed": malformed.CASES,
-    "hostile": hostile.CASES,
-}
+from tests.grading.test_attacks import CASES, CLASSES
 
 #: Not for a kernel that nothing holds: they would harm this machine, or never end.
 NOT_SAFE = {
@@ -36,7 +29,8 @@ NOT_SAFE = {
 
 
 def main() -> None:
-    cases = [case for kind in CLASSES.values() for case in kind if case.name not in NOT_SAFE]
+    wanted = sys.argv[1:] or [case.name for case in CASES]
+    cases = [case for case in CASES if case.name in wanted and case.name not in NOT_SAFE]
     with tempfile.TemporaryDirectory() as folder:
         course = Path(folder)
         make_course(course)
