@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +96,7 @@ def extract(
             "images."
         )
     is_first = join_group().is_first  # under torchrun one speaks and writes for all
-    try:
+    with _goes_on_when_run_again():
         features = run(
             load_backbone(backbone, weights=None if weights == "none" else weights),
             images,
@@ -111,9 +111,6 @@ def extract(
         )
         if is_first:
             features.save(out)
-    except KeyboardInterrupt:
-        typer.echo("Stopped. Run the same command again: it goes on where it stopped.", err=True)
-        raise typer.Exit(130) from None
     if not is_first:
         return
     console = Console(soft_wrap=True, highlight=False, markup=False)  # [ ] in a path are its own
@@ -263,6 +260,15 @@ def check_study(
 
 
 @contextmanager
+def _goes_on_when_run_again() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Run the same command again: it goes on where it stopped.", err=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
 def _course_extra() -> Iterator[None]:
     # jsonschema takes this where it is there, for a format that no notebook has, and it builds its grammar
     # anew each time: a third of what it costs to start `featx grade`.
@@ -376,25 +382,34 @@ def grade(
     regrade: Annotated[bool, typer.Option(help="Run what is known already as well.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only show which marks would change.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a report: .html or .json.")] = None,
+    watch: Annotated[
+        bool, typer.Option(help="Stay, and grade what is handed in or changed, until Ctrl-C.")
+    ] = False,
 ) -> None:
     """Grade all submissions of an assignment, each in a sandbox, and record them in the gradebook."""
-    with _course_extra():
-        from featx.grading.terminal import grade_in_terminal
+    from featx.grading.sandbox import Sandbox
 
-    found = grade_in_terminal(
-        name,
-        course_dir,
-        students=student,
-        jobs=jobs,
-        scheduler=scheduler,
-        sandbox=sandbox,
-        timeout=timeout,
-        memory=memory,
-        regrade=regrade,
-        dry_run=dry_run,
-        report=report,
-        console=Console(),
-    )
+    with _goes_on_when_run_again(), ExitStack() as opened:
+        # First: it imports torch while we import nbgrader. On a cluster each worker has its own.
+        warm = None if scheduler else opened.enter_context(Sandbox(sandbox))
+        with _course_extra():
+            from featx.grading.terminal import grade_in_terminal
+
+        found = grade_in_terminal(
+            name,
+            course_dir,
+            students=student,
+            jobs=jobs,
+            sandbox=warm or sandbox,
+            scheduler=scheduler,
+            timeout=timeout,
+            memory=memory,
+            regrade=regrade,
+            dry_run=dry_run,
+            report=report,
+            watch=watch,
+            console=Console(),
+        )
     if found:
         raise ProblemFound(found)
 

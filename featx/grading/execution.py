@@ -10,6 +10,7 @@ from typing import Any
 
 from featx.grading.controls import make_controls
 from featx.grading.marks import Mark, observer_source, read_mark
+from featx.grading.protocol import Limits
 from featx.grading.rebuild import Part, Rebuilt
 from featx.grading.sandbox import Child, Sandbox
 from featx.study.bank import load_question
@@ -46,7 +47,7 @@ class Ran:
 
 
 def execute(
-    rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], sandbox: Sandbox
+    rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], limits: Limits, sandbox: Sandbox
 ) -> dict[int, Ran]:
     """Run a notebook.
 
@@ -61,6 +62,8 @@ def execute(
         What lies beside it.
     tests
         The places of the tests to run; the others are left out.
+    limits
+        What it may use.
     sandbox
         Where.
 
@@ -82,16 +85,16 @@ def execute(
     ]
     results: dict[int, Ran] = {}
     deadly: set[int] = set()
-    end = time.monotonic() + CELLS_TOGETHER * sandbox.limits.seconds
+    end = time.monotonic() + CELLS_TOGETHER * limits.seconds
     while True:
-        child = sandbox.spawn()
+        child = sandbox.spawn(limits)
         try:
-            _send_files(child, files, sandbox.limits.seconds)
+            _send_files(child, files, limits.seconds)
             for place, part, request in todo:
                 again = place in results
                 if place in deadly or (again and part.role == "test"):
                     continue
-                seconds = min(sandbox.limits.seconds, end - time.monotonic())
+                seconds = min(limits.seconds, end - time.monotonic())
                 if seconds <= 0:
                     results.setdefault(place, Ran("timeout"))
                     continue

@@ -11,7 +11,7 @@ from featx.grading.execution import Ran, execute
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Rebuilt
 from featx.grading.results import environment
-from featx.grading.sandbox import Kind, Sandbox, SandboxLost
+from featx.grading.sandbox import Sandbox, SandboxLost
 
 __all__ = ["Cluster", "Executor", "Local"]
 
@@ -22,12 +22,14 @@ class Executor(Protocol):
     #: Submissions at a time that it can use.
     jobs: int
 
-    def execute(self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int]) -> dict[int, Ran]:
+    def execute(
+        self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], limits: Limits
+    ) -> dict[int, Ran]:
         """Run a notebook, as `featx.grading.execution.execute`; `SandboxLost` is worth another try."""
         ...
 
     def close(self) -> None:
-        """End what was started."""
+        """End what was started, and every notebook that runs."""
         ...
 
 
@@ -36,41 +38,37 @@ class Local:
 
     Parameters
     ----------
-    kind
-        As for `featx.grading.sandbox.check_sandbox`.
-    limits
-        What each submission may use.
+    sandbox
+        The warm process. When it is lost, another one takes its place. Closed with this.
     """
 
-    def __init__(self, kind: Kind, limits: Limits) -> None:
+    def __init__(self, sandbox: Sandbox) -> None:
         self.jobs = os.cpu_count() or 1
-        self._limits = limits
-        self._kind: Kind = kind
-        self._sandbox: Sandbox | None = None
+        self._sandbox = sandbox
+        self._closed = False
         self._lock = threading.Lock()
 
-    def execute(self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int]) -> dict[int, Ran]:
-        """Run a notebook; the warm process starts with the first one that needs it."""
+    def execute(
+        self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], limits: Limits
+    ) -> dict[int, Ran]:
+        """Run a notebook."""
         with self._lock:
-            if self._sandbox is None:
-                self._sandbox = Sandbox(self._kind, self._limits)
             sandbox = self._sandbox
         try:
-            return execute(rebuilt, files, tests, sandbox)
+            return execute(rebuilt, files, tests, limits, sandbox)
         except SandboxLost:
-            # The next try gets a new one. Another thread may have it already: that one stays.
+            # The next try gets a new one. Another thread may have made it already: that one stays.
             with self._lock:
-                if self._sandbox is sandbox:
-                    self._sandbox = None
-            sandbox.close()
+                if self._sandbox is sandbox and not self._closed:
+                    sandbox.close()
+                    self._sandbox = Sandbox(sandbox.kind)
             raise
 
     def close(self) -> None:
         """End the warm process."""
         with self._lock:
-            if self._sandbox is not None:
-                self._sandbox.close()
-            self._sandbox = None
+            self._closed = True
+            self._sandbox.close()
 
 
 class Cluster:
@@ -83,8 +81,8 @@ class Cluster:
     ----------
     address
         Of the scheduler, such as ``"tcp://10.0.0.1:8786"``.
-    kind, limits
-        As for `Local`.
+    kind
+        As for `featx.grading.sandbox.check_sandbox`, on each worker.
 
     Raises
     ------
@@ -92,7 +90,7 @@ class Cluster:
         When Dask is not installed, nobody answers, there is no worker, or a worker has other versions.
     """
 
-    def __init__(self, address: str, kind: Kind, limits: Limits) -> None:
+    def __init__(self, address: str, kind: str = "auto") -> None:
         try:
             from distributed import Client
         except ImportError as error:
@@ -107,7 +105,7 @@ class Cluster:
                 f"Expected a Dask scheduler at {address}, but: {first_line(error)}. Start one with "
                 "'dask scheduler', and workers with 'dask worker tcp://…:8786'."
             ) from error
-        self._kind, self._limits = kind, limits
+        self._kind = kind
         here, there = environment(), self._client.run(environment)
         self.jobs = sum(self._client.nthreads().values())
         try:
@@ -123,13 +121,15 @@ class Cluster:
             self.close()
             raise
 
-    def execute(self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int]) -> dict[int, Ran]:
+    def execute(
+        self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], limits: Limits
+    ) -> dict[int, Ran]:
         """Run a notebook on some worker."""
         from distributed import CancelledError, KilledWorker
 
         try:
             asked = self._client.submit(
-                _execute_there, rebuilt, files, tests, self._kind, self._limits, pure=False
+                _execute_there, rebuilt, files, tests, limits, self._kind, pure=False
             )
             return asked.result()
         except (KilledWorker, CancelledError, OSError) as error:
@@ -140,14 +140,16 @@ class Cluster:
         self._client.close()
 
 
-# One for each process of a worker, and for each kind of work.
-_LOCALS: dict[tuple[Kind, Limits], Local] = {}
+# One for each process of a worker, and for each kind of sandbox.
+_LOCALS: dict[str, Local] = {}
 _LOCK = threading.Lock()
 
 
 def _execute_there(
-    rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], kind: Kind, limits: Limits
+    rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], limits: Limits, kind: str
 ) -> dict[int, Ran]:
     with _LOCK:
-        local = _LOCALS.setdefault((kind, limits), Local(kind, limits))
-    return local.execute(rebuilt, files, tests)
+        if kind not in _LOCALS:
+            _LOCALS[kind] = Local(Sandbox(kind))
+        local = _LOCALS[kind]
+    return local.execute(rebuilt, files, tests, limits)

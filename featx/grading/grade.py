@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
@@ -14,14 +15,14 @@ import nbformat
 from nbformat import NotebookNode
 
 from featx.errors import FeatxError, first_line
-from featx.grading.executors import Cluster, Executor, Local
+from featx.grading.executors import Executor, Local
 from featx.grading.gradebook import Course, points_in
 from featx.grading.marks import depends_on, read_mark
 from featx.grading.outputs import clean_outputs, test_outputs
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Instructor, Rebuilt, rebuild
 from featx.grading.results import Results, environment, key_of
-from featx.grading.sandbox import Kind, SandboxLost, check_sandbox
+from featx.grading.sandbox import Sandbox, SandboxLost
 from featx.grading.scoring import Score, score_test
 from featx.grading.submissions import list_submissions, read_submission
 
@@ -86,8 +87,7 @@ def grade(
     *,
     students: list[str] | None = None,
     jobs: int | None = None,
-    scheduler: str | None = None,
-    sandbox: Kind = "auto",
+    executor: Executor | None = None,
     limits: Limits | None = None,
     regrade: bool = False,
     dry_run: bool = False,
@@ -106,10 +106,8 @@ def grade(
         Only these; None for all who handed in.
     jobs
         Submissions at a time; None for one a core, of this machine or of the cluster.
-    scheduler
-        Address of a Dask scheduler; None to run on this machine.
-    sandbox
-        ``"auto"`` and ``"bwrap"`` need bubblewrap; ``"none"`` grades unprotected.
+    executor
+        Where they run; it stays open. None for this machine, in bubblewrap.
     limits
         What a submission may use; None for the defaults, with the course's own timeout.
     regrade
@@ -131,31 +129,31 @@ def grade(
     FeatxError
         When the course, the assignment or a student does not exist, or there is no sandbox.
     """
-    course = Course(course_dir)
-    if course.release(assignment):
-        tell(f"{assignment} was not released yet: released it now, into {course.root / 'release'}.")
-    instructor = course.instructor_notebooks(assignment)
-    there = list_submissions(course.submitted(), assignment)
-    unknown = sorted(set(students or ()) - set(there))
-    if unknown:
-        raise FeatxError(
-            f"Expected students who handed in {assignment}, but {', '.join(unknown)} did not."
-        )
-    wanted = [student for student in there if students is None or student in students]
-    if scheduler is None:
-        check_sandbox(sandbox)  # before anything is touched
-    if limits is None:
-        seconds = course.timeout()
-        limits = Limits() if seconds is None else Limits(seconds=seconds)
-    before = course.marks(assignment)
-    results = Results(course.root / ".featx" / "results.db")
-    executor = Local(sandbox, limits) if scheduler is None else Cluster(scheduler, sandbox, limits)
-    grader = _Grader(
-        course, assignment, instructor, results, f"{environment()}, {limits}", executor
-    )
-    grader.regrade = regrade
-    graded: dict[str, Graded] = {}
-    try:
+    with contextlib.ExitStack() as opened:
+        if executor is None:  # first: it warms while we read
+            executor = opened.enter_context(contextlib.closing(Local(Sandbox())))
+        course = Course(course_dir)
+        if course.release(assignment):
+            tell(
+                f"{assignment} was not released yet: released it now, into {course.root / 'release'}."
+            )
+        instructor = course.instructor_notebooks(assignment)
+        there = list_submissions(course.submitted(), assignment)
+        unknown = sorted(set(students or ()) - set(there))
+        if unknown:
+            raise FeatxError(
+                f"Expected students who handed in {assignment}, but {', '.join(unknown)} did not."
+            )
+        wanted = [student for student in there if students is None or student in students]
+        if limits is None:
+            seconds = course.timeout()
+            limits = Limits() if seconds is None else Limits(seconds=seconds)
+        before = course.marks(assignment)
+        results = Results(course.root / ".featx" / "results.db")
+        opened.callback(results.close)
+        grader = _Grader(course, assignment, instructor, results, executor, limits)
+        grader.regrade = regrade
+        graded: dict[str, Graded] = {}
         for each in grader.run(wanted, jobs or executor.jobs):
             each.was = before.get(each.student, {})
             if not each.fault and not dry_run:
@@ -165,10 +163,7 @@ def grade(
             each.notebooks, each.files = {}, {}
             each.scores = {cell: replace(s, outputs=[]) for cell, s in each.scores.items()}
             graded[each.student] = each
-    finally:
-        executor.close()
-        results.close()
-    return [graded[student] for student in wanted]
+        return [graded[student] for student in wanted]
 
 
 class _Grader:
@@ -180,11 +175,12 @@ class _Grader:
         assignment: str,
         instructor: dict[str, Instructor],
         results: Results,
-        environment: str,
         executor: Executor,
+        limits: Limits,
     ) -> None:
         self._course, self._assignment, self._instructor = course, assignment, instructor
-        self._results, self._environment, self._executor = results, environment, executor
+        self._results, self._executor, self._limits = results, executor, limits
+        self._environment = f"{environment()}, {limits}"
         self._given_files = course.instructor_files(assignment)
         #: Run what is known as well.
         self.regrade = False
@@ -278,7 +274,7 @@ class _Grader:
         }
         if not tests and keys[-1] in known:
             return scores, {int(k): v for k, v in known[keys[-1]].items()}, False
-        ran = self._executor.execute(rebuilt, files, tests)
+        ran = self._executor.execute(rebuilt, files, tests, self._limits)
         ran = {place: replace(r, outputs=clean_outputs(r.outputs)) for place, r in ran.items()}
         fresh = {place: score_test(rebuilt, place, ran) for place in tests}
         shown = {
@@ -308,14 +304,17 @@ class _Grader:
         Returns
         -------
         str
-            Why it could not be written; empty when it was. Done twice it does no harm.
+            Why it could not be written, in as many tries; empty when it was. Done twice it does no harm.
         """
-        try:
-            if self._needs_record(graded):
-                self._record(graded)
-        except Exception as error:
-            return f"It could not be recorded: {type(error).__name__}: {first_line(error)}."
-        return ""
+        fault = ""
+        for _ in range(TRIES):
+            try:
+                if self._needs_record(graded):
+                    self._record(graded)
+                return ""
+            except Exception as error:
+                fault = f"It could not be recorded: {type(error).__name__}: {first_line(error)}."
+        return fault
 
     def _record(self, graded: Graded) -> None:
         for name, notebook in graded.notebooks.items():

@@ -34,6 +34,11 @@ from featx.grading.submissions import list_submissions, read_submission
 __all__ = ["Course"]
 
 
+# nbgrader's own, at each submission. For good, not around each call: filters belong to all threads, and
+# another one that puts back what it found would let them through.
+warnings.filterwarnings("ignore", "Object of type <Submitted", SAWarning)
+
+
 class _Tolerant(CourseDirectory):
     """A course in which an unreadable time of submission is no time, instead of an error."""
 
@@ -136,6 +141,11 @@ class Course:
         """Return the folder where a graded submission is written."""
         step = self.directory.autograded_directory
         return Path(self.directory.format_path(step, student, assignment))
+
+    def assignment_folders(self, assignment: str) -> list[Path]:
+        """Return where the source and the release version of an assignment lie, or would."""
+        steps = (self.directory.source_directory, self.directory.release_directory)
+        return [Path(self.directory.format_path(step, ".", assignment)) for step in steps]
 
     def timeout(self) -> float | None:
         """Return the seconds that the course's configuration allows for a cell, or None."""
@@ -322,9 +332,7 @@ def _as_nbgrader_needs() -> Iterator[None]:
     # it calls alembic by its bare name, which is found only where the environment is activated
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SAWarning)
-            yield
+        yield
     finally:
         os.environ["PATH"] = path
         tracebacks.disabled = quiet

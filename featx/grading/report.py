@@ -13,7 +13,7 @@ from featx.grading.grade import Graded
 from featx.pages import page
 from featx.tables import Sheet, Table, sheet_html
 
-__all__ = ["as_data", "as_page", "changes_table", "summarise"]
+__all__ = ["as_data", "as_page", "changes_table", "in_a_line", "summarise"]
 
 #: Of the notes on a submission so many stand in the table; the report has all.
 FEW = 2
@@ -45,6 +45,15 @@ def summarise(assignment: str, graded: list[Graded]) -> Sheet:
             f", on average {mean(g.points for g in fine):.1f} of {fine[0].possible:g} points"
         )
     return Sheet(headline, [_students(graded), _questions_table(graded)], _findings(graded))
+
+
+def in_a_line(graded: Graded) -> str:
+    """Say what one submission earned, and what it had before."""
+    if graded.fault:
+        return f"{graded.student}: not graded. {graded.fault}"
+    had = [points for points in graded.was.values() if points is not None]
+    before = f" (before: {sum(had):g})" if had else ""
+    return f"{graded.student}: {graded.points:g} of {graded.possible:g} points{before}"
 
 
 def as_page(assignment: str, graded: list[Graded]) -> str:

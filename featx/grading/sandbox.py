@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import featx
 from featx.errors import FeatxError, first_line
@@ -27,7 +27,8 @@ from featx.grading.protocol import HOME, OUT_OF_MEMORY, Broken, Limits, receive,
 
 __all__ = ["Child", "Sandbox", "SandboxLost", "check_sandbox"]
 
-Kind = Literal["auto", "bwrap", "none"]
+#: ``"auto"`` and ``"bwrap"`` need bubblewrap; ``"none"`` grades unprotected.
+KINDS = ("auto", "bwrap", "none")
 
 #: Seconds for the warm process to import torch and the others, on the slowest of machines.
 WARM_UP = 300.0
@@ -42,13 +43,13 @@ class SandboxLost(Exception):
     """The warm process, or the way to it, is gone: no fault of a student."""
 
 
-def check_sandbox(kind: Kind) -> bool:
+def check_sandbox(kind: str) -> bool:
     """Tell whether bubblewrap is to be used, after a try.
 
     Parameters
     ----------
     kind
-        ``"auto"`` and ``"bwrap"`` need it; ``"none"`` grades unprotected.
+        One of `KINDS`.
 
     Returns
     -------
@@ -60,6 +61,10 @@ def check_sandbox(kind: Kind) -> bool:
     FeatxError
         When it is missing, or the kernel does not let it work: says what to do.
     """
+    if kind not in KINDS:
+        raise FeatxError(
+            f"Expected {', '.join(KINDS[:-1])} or {KINDS[-1]} for the sandbox, got {kind!r}."
+        )
     if kind == "none":
         if not hasattr(os, "fork"):
             raise FeatxError(
@@ -201,13 +206,11 @@ class Sandbox:
     ----------
     kind
         As for `check_sandbox`.
-    limits
-        What each submission may use.
     """
 
-    def __init__(self, kind: Kind, limits: Limits) -> None:
+    def __init__(self, kind: str = "auto") -> None:
+        self.kind = kind
         self._protected = check_sandbox(kind)
-        self.limits = limits
         self._lock = threading.Lock()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         self._control, theirs = socket.socketpair()
@@ -247,8 +250,8 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def spawn(self) -> Child:
-        """Fork a child for one submission.
+    def spawn(self, limits: Limits) -> Child:
+        """Fork a child for one submission, which may use so much.
 
         Raises
         ------
@@ -257,7 +260,7 @@ class Sandbox:
         """
         ours, theirs = socket.socketpair()
         try:
-            said = self.request({"spawn": asdict(self.limits)}, theirs)
+            said = self.request({"spawn": asdict(limits)}, theirs)
             if "child" not in said:
                 raise SandboxLost(f"No process for a submission: {said.get('error', 'no reply')}.")
         except BaseException:

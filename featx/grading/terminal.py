@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import closing, suppress
+from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
 
 from featx.errors import FeatxError
-from featx.grading.grade import grade
+from featx.grading.executors import Cluster, Local
+from featx.grading.grade import Graded, grade
 from featx.grading.gradebook import Course
 from featx.grading.protocol import Limits
-from featx.grading.report import as_data, as_page, changes_table, summarise
+from featx.grading.report import as_data, as_page, changes_table, in_a_line, summarise
+from featx.grading.sandbox import Sandbox
+from featx.grading.watching import changed_students
 from featx.pages import report_kind, write_report
 from featx.progress import progress_bar
 from featx.tables import sheet_rich, table_rich
@@ -57,60 +62,90 @@ def grade_in_terminal(
     *,
     students: list[str] | None,
     jobs: int | None,
+    sandbox: Sandbox | str,
     scheduler: str | None,
-    sandbox: str,
     timeout: float | None,
     memory: str,
     regrade: bool,
     dry_run: bool,
     report: Path | None,
+    watch: bool,
     console: Console,
 ) -> str:
     """Grade, show how far it is, and print tables; the options are those of ``featx grade``.
+
+    `sandbox` is the warm process of this machine; with a scheduler, the kind that each worker starts.
 
     Returns
     -------
     str
         What is wrong: submissions that could not be graded by a fault that is not theirs. Else empty.
     """
-    if sandbox not in ("auto", "bwrap", "none"):
-        raise FeatxError(f"Expected auto, bwrap or none for --sandbox, got {sandbox!r}.")
     if timeout is not None and not timeout > 0:
         raise FeatxError(f"Expected seconds above 0 for --timeout, got {timeout:g}.")
     if jobs is not None and jobs < 1:
         raise FeatxError(f"Expected 1 or more for --jobs, got {jobs}.")
+    if watch and dry_run:
+        raise FeatxError("Expected --watch or --dry-run, not both: what is watched is recorded.")
     kind = report_kind(report) if report is not None else ""
     course = Course(course_dir)
     seconds = timeout or course.timeout() or Limits().seconds
     limits = Limits(seconds=seconds, memory=read_size(memory))
-    number = len(students or []) or course.count_submissions(assignment)
-    with progress_bar(f"Grading {assignment}", number, unit="submissions") as step:
-        graded = grade(
-            assignment,
-            course_dir,
-            students=students,
-            jobs=jobs,
-            scheduler=scheduler,
-            sandbox=sandbox,  # type: ignore[arg-type]
-            limits=limits,
-            regrade=regrade,
-            dry_run=dry_run,
-            tell=lambda said: console.print(said, markup=False, highlight=False),
-            done=lambda _: step(1),
-        )
-    if not graded:
-        said = f"Nobody handed in {assignment}: {course.submitted()} has no such folder."
-        console.print(said, markup=False, highlight=False)
-        return ""
-    console.print(
-        table_rich(changes_table(graded)) if dry_run else sheet_rich(summarise(assignment, graded))
-    )
-    if report is not None:
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
+
+    def run(chosen: list[str] | None, *, again: bool) -> list[Graded]:
+        number = len(chosen or []) or course.count_submissions(assignment)
+        with progress_bar(f"Grading {assignment}", number, unit="submissions") as step:
+            return grade(
+                assignment,
+                course_dir,
+                students=chosen,
+                jobs=jobs,
+                executor=executor,
+                limits=limits,
+                regrade=again,
+                dry_run=dry_run,
+                tell=say,
+                done=lambda _: step(1),
+            )
+
+    def write(graded: list[Graded]) -> None:
+        if report is None or not graded:
+            return
         if kind == "html":
             text = as_page(assignment, graded)
         else:
             text = json.dumps(as_data(assignment, graded), indent=1, ensure_ascii=False) + "\n"
-        console.print(f"Wrote {write_report(report, text)}", markup=False, highlight=False)
+        say(f"Wrote {write_report(report, text)}")
+
+    local = isinstance(sandbox, Sandbox)
+    with closing(Local(sandbox) if local else Cluster(str(scheduler), sandbox)) as executor:
+        changes = changed_students(course, assignment, students) if watch else iter(())
+        graded = run(students, again=regrade)
+        if graded and dry_run:
+            console.print(table_rich(changes_table(graded)))
+        elif graded:
+            console.print(sheet_rich(summarise(assignment, graded)))
+        else:
+            say(f"Nobody handed in {assignment}: {course.submitted()} has no such folder.")
+        write(graded)
+        if watch:
+            say(f"Watching {course.submitted()} for {assignment}; Ctrl-C ends it.")
+            every = {each.student: each for each in graded}
+            with suppress(KeyboardInterrupt):
+                for some in changes:
+                    try:
+                        fresh = run(some, again=False)
+                    except FeatxError as error:  # a folder that is gone again, say
+                        say(f"{datetime.now():%H:%M:%S} {error}")
+                        continue
+                    for each in fresh:
+                        say(f"{datetime.now():%H:%M:%S} {in_a_line(each)}")
+                        every[each.student] = each
+                    graded = [every[student] for student in sorted(every)]
+                    write(graded)
     faults = sum(bool(each.fault) for each in graded)
     if not faults:
         return ""

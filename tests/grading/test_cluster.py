@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from featx.errors import FeatxError
+from featx.grading.executors import Cluster
 from featx.grading.grade import grade
 from featx.grading.gradebook import Course
 from tests.grading.attacks.course import FULL, NAME, Case, make_course, submit
@@ -49,7 +51,8 @@ def test_a_worker_is_killed_and_every_mark_is_there_once(
             os.kill(victim, signal.SIGKILL)
             killed.set()
 
-    graded = grade(NAME, tmp_path, scheduler=scheduler, done=kill_one)
+    with contextlib.closing(Cluster(scheduler)) as cluster:
+        graded = grade(NAME, tmp_path, executor=cluster, done=kill_one)
     assert killed.is_set()
     assert sorted(done) == sorted(each.student for each in graded)
     assert len(done) == STUDENTS
@@ -61,7 +64,6 @@ def test_a_worker_is_killed_and_every_mark_is_there_once(
     )
 
 
-def test_nobody_there_is_one_sentence(bwrap: str, tmp_path: Path) -> None:
-    make_course(tmp_path)
+def test_nobody_there_is_one_sentence() -> None:
     with pytest.raises(FeatxError, match="Expected a Dask scheduler at tcp://127"):
-        grade(NAME, tmp_path, scheduler="tcp://127.0.0.1:9")
+        Cluster("tcp://127.0.0.1:9")

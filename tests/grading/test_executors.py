@@ -16,6 +16,8 @@ class Warm:
 
     made: list[Warm]
 
+    kind = "none"
+
     def __init__(self, *_: object) -> None:
         self.closed = False
         self.made.append(self)
@@ -30,7 +32,9 @@ def test_who_notices_a_loss_late_does_not_end_the_new_process(
     Warm.made = []
     both_have_it, new_one_works = threading.Barrier(2), threading.Event()
 
-    def execute(rebuilt: object, files: object, tests: set[int], warm: Warm) -> dict:
+    def execute(
+        rebuilt: object, files: object, tests: set[int], limits: object, warm: Warm
+    ) -> dict:
         if warm is Warm.made[0]:
             both_have_it.wait(30)
             if tests == {2}:
@@ -41,12 +45,12 @@ def test_who_notices_a_loss_late_does_not_end_the_new_process(
 
     monkeypatch.setattr(executors, "Sandbox", Warm)
     monkeypatch.setattr(executors, "execute", execute)
-    local = executors.Local("none", Limits())
+    local = executors.Local(executors.Sandbox("none"))
 
     def until_done(number: int) -> None:
         while True:
             try:
-                local.execute(None, {}, {number})  # type: ignore[arg-type]
+                local.execute(None, {}, {number}, Limits())  # type: ignore[arg-type]
                 return
             except SandboxLost:
                 continue

@@ -30,7 +30,7 @@ from featx.grading.gradebook import Course
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Rebuilt
 from featx.grading.report import as_data
-from featx.grading.sandbox import SandboxLost, check_sandbox
+from featx.grading.sandbox import Sandbox, SandboxLost, check_sandbox
 from featx.grading.terminal import read_size
 from tests.grading.attacks.course import ANSWERS, FULL, NAME, NONE, Case, make_course, submit
 
@@ -178,9 +178,11 @@ def test_a_changed_test_runs_alone_and_changes_only_its_own_marks(
     tests_run: list[list[str]] = []
 
     class Watched(Local):
-        def execute(self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int]) -> dict:
+        def execute(
+            self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int], limits: Limits
+        ) -> dict:
             tests_run.append([str(rebuilt.parts[place].grade_id) for place in tests])
-            return super().execute(rebuilt, files, tests)
+            return super().execute(rebuilt, files, tests, limits)
 
     monkeypatch.setattr("featx.grading.grade.Local", Watched)
     grade(NAME, course)
@@ -351,7 +353,7 @@ def test_memory_does_not_grow_with_the_class(fresh: Path, monkeypatch: pytest.Mo
         return {"output_type": "stream", "name": "stdout", "text": "x" * 10**5}
 
     class Wordy(Local):
-        def execute(self, rebuilt: Rebuilt, files: dict[str, bytes], tests: set[int]) -> dict:
+        def execute(self, rebuilt: Rebuilt, *_: object) -> dict:
             return {
                 place: Ran("error" if part.role == "test" else "ok", [shown()])
                 for place, part in enumerate(rebuilt.parts)
@@ -437,7 +439,8 @@ def test_a_damaged_file_of_results_is_put_aside(course: Path) -> None:
 
 
 def test_without_a_sandbox_only_on_demand(fresh: Path) -> None:
-    grade(NAME, fresh, sandbox="none", limits=Limits(seconds=30))
+    with contextlib.closing(Local(Sandbox("none"))) as unprotected:
+        grade(NAME, fresh, executor=unprotected, limits=Limits(seconds=30))
     assert points(fresh) == DESERVED
 
 

@@ -320,6 +320,10 @@ def find_exercise(exercise_id: str) -> Path:
     >>> find_exercise("freeze-all-but-head").name
     'freeze_all_but_head.py'
     """
+    if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", exercise_id):
+        path = FOLDER / f"{exercise_id.replace('-', '_')}.py"
+        if path.is_file():
+            return path
     paths = _paths()
     if exercise_id not in paths:
         raise FeatxError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "describe",
     "fingerprints",
     "groups_of",
+    "made_quickly",
     "stages_of",
     "trainable",
 ]
@@ -70,6 +72,28 @@ def groups_of(optimizer: Any, model: nn.Module) -> list[dict[str, Any]] | None:
         }
         for group in optimizer.param_groups
     ]
+
+
+def made_quickly(make: Callable[[], nn.Module]) -> nn.Module:
+    """Return the network that `make` makes, with weights that are drawn cheaply, of about the usual size.
+
+    To draw millions of numbers takes longer than to look at what becomes of them. Here a few are repeated.
+    """
+    with torch.device("meta"):  # where nothing is drawn
+        model = make()
+    model.to_empty(device="cpu")
+    numbers = 2 * torch.rand(10_007) - 1  # a prime, so that rows do not begin alike
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            weight = module.weight
+            scaled = math.sqrt(6 / weight[0].numel()) * numbers  # uniform, as He et al. 2015
+            repeated = scaled.repeat(weight.numel() // len(numbers) + 1)
+            weight.data = repeated[: weight.numel()].view_as(weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+    return model
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._observing import attribute_on_modules, describe, trainable
+from featx.study.exercises._observing import attribute_on_modules, describe, made_quickly, trainable
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -60,7 +60,9 @@ def head_not_replaced(model: nn.Module, num_classes: int) -> nn.Module:
 
 
 def observe(function: Any, seed: int) -> dict[str, Any]:
-    given = ResNet(BasicBlock, [1, 1, 1, 1])  # the stages of a resnet18, one block each
+    given = made_quickly(
+        lambda: ResNet(BasicBlock, [1, 1, 1, 1])
+    )  # the stages of a resnet18, one block each
     old_head = given.fc
     returned = function(given, _num_classes(seed))
     model = returned if isinstance(returned, nn.Module) else given

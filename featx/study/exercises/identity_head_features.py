@@ -13,7 +13,7 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._observing import describe
+from featx.study.exercises._observing import describe, made_quickly
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -64,8 +64,14 @@ def layer_in_place_of_head(model: nn.Module) -> int:
 def observe(function: Any, seed: int) -> dict[str, Any]:
     # Thin networks with the feature sizes of a resnet18 and of a resnet50: they take no time.
     models = {
-        "narrow": (ResNet(BasicBlock, [1, 1, 1, 1]), torch.rand(4, 3, 96, 96)),
-        "wide": (ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=8), torch.rand(4, 3, 32, 32)),
+        "narrow": (
+            made_quickly(lambda: ResNet(BasicBlock, [1, 1, 1, 1])),
+            torch.rand(4, 3, 65, 65),
+        ),
+        "wide": (
+            made_quickly(lambda: ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=8)),
+            torch.rand(4, 3, 32, 32),
+        ),
     }
     seen = {}
     for name, (model, images) in models.items():
@@ -114,7 +120,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 not shape or shape[-1] != 512 * 9,
                 0,
                 "pooling-removed",
-                "For images of 96 x 96 the output has 4608 numbers each, 512 x 3 x 3: the pooling went with the "
+                "For images of 65 x 65 the output has 4608 numbers each, 512 x 3 x 3: the pooling went with the "
                 "head. Features are pooled: keep `avgpool` and take off `fc` only.",
             ),
             Check(

@@ -14,7 +14,13 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._observing import count_steps, describe, fingerprints, groups_of
+from featx.study.exercises._observing import (
+    count_steps,
+    describe,
+    fingerprints,
+    groups_of,
+    made_quickly,
+)
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -127,9 +133,9 @@ def several_steps(
 
 def observe(function: Any, seed: int) -> dict[str, Any]:
     # The blocks, and so the head, of a resnet50, but thin and one a stage: a step takes no time.
-    model = ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=8)
+    model = made_quickly(lambda: ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=8))
     num_classes = _num_classes(seed)
-    images, labels = torch.rand(8, 3, 48, 48), torch.arange(8) % num_classes
+    images, labels = torch.rand(6, 3, 32, 32), torch.arange(6) % num_classes
     before = fingerprints(model)
     parameters = {name for name, _ in model.named_parameters()}
     old_head, heads = model.fc, []
@@ -311,7 +317,9 @@ step the backbone's weights *and its BatchNorm statistics* are what they were.
         "several-steps": several_steps,
     },
     visible_test="""
-model = torchvision.models.resnet50(weights=None, width_per_group=8)  # thin, and quick
+from torchvision.models.resnet import Bottleneck, ResNet
+
+model = ResNet(Bottleneck, [1, 1, 1, 1], width_per_group=8)  # the blocks of a resnet50, but thin
 optimizer = train_only_the_head(model, 5, torch.rand(4, 3, 64, 64), torch.tensor([0, 1, 2, 3]))
 assert isinstance(optimizer, torch.optim.Optimizer), "train_only_the_head returned no optimizer yet"
 assert model.fc.out_features == 5, "expected a new head with 5 outputs"

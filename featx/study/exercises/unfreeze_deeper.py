@@ -16,6 +16,7 @@ from featx.study.exercises._observing import (
     attribute_on_modules,
     describe,
     groups_of,
+    made_quickly,
     stages_of,
     trainable,
 )
@@ -103,7 +104,7 @@ def attribute_on_module(model: nn.Module, head_lr: float) -> torch.optim.Optimiz
 
 def observe(function: Any, seed: int) -> dict[str, Any]:
     # The stages of a resnet34, one block each; made like the one that underfits: 3 classes.
-    model = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3)
+    model = made_quickly(lambda: ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3))
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.startswith("fc.")
     returned = function(model, _head_lr(seed))
