@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from nbformat import NotebookNode
+
 from featx.study.bank import load_question
 from featx.study.exercises import find_exercise, load_exercise
 
-__all__ = ["Mark", "depends_on", "observer_source", "read_mark"]
+__all__ = ["Mark", "depends_on", "load_exercises", "observer_source", "read_mark"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,15 @@ def depends_on(mark: Mark) -> str:
     if mark.kind == "answer":
         return "\n".join(load_question(each).model_dump_json() for each in mark.ids)
     return "\n".join(find_exercise(each).read_text(encoding="utf-8") for each in mark.ids)
+
+
+def load_exercises(notebook: NotebookNode) -> None:
+    """Import all that it takes to judge the exercises of a notebook."""
+    for cell in notebook.cells:
+        mark = read_mark(cell.source)
+        if mark is not None and mark.kind == "exercise":
+            for each in mark.ids:
+                load_exercise(each)
 
 
 def _bound(statement: ast.stmt) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from featx.errors import FeatxError
 from featx.grading.executors import Cluster, Local
 from featx.grading.grade import Graded, grade
 from featx.grading.gradebook import Course
+from featx.grading.marks import load_exercises
 from featx.grading.protocol import Limits
 from featx.grading.report import as_data, as_page, changes_table, in_a_line, summarise
 from featx.grading.sandbox import Sandbox
@@ -120,6 +122,24 @@ def grade_in_terminal(
             text = json.dumps(as_data(assignment, graded), indent=1, ensure_ascii=False) + "\n"
         say(f"Wrote {write_report(report, text)}")
 
+    def follow(graded: list[Graded], changes: Iterator[list[str]]) -> list[Graded]:
+        for notebook in course.instructor_notebooks(assignment).values():
+            load_exercises(notebook.notebook)  # it takes seconds, and nobody waits yet
+        say(f"Watching {course.submitted()} for {assignment}; Ctrl-C ends it.")
+        latest = {each.student: each for each in graded}
+        with suppress(KeyboardInterrupt):
+            for some in changes:
+                try:
+                    fresh = run(some, again=False)
+                except FeatxError as error:  # a folder that is gone again, say
+                    say(f"{datetime.now():%H:%M:%S} {error}")
+                    continue
+                for each in fresh:
+                    say(f"{datetime.now():%H:%M:%S} {in_a_line(each)}")
+                    latest[each.student] = each
+                write(list(latest.values()))
+        return list(latest.values())
+
     local = isinstance(sandbox, Sandbox)
     with closing(Local(sandbox) if local else Cluster(str(scheduler), sandbox)) as executor:
         changes = changed_students(course, assignment, students) if watch else iter(())
@@ -132,20 +152,7 @@ def grade_in_terminal(
             say(f"Nobody handed in {assignment}: {course.submitted()} has no such folder.")
         write(graded)
         if watch:
-            say(f"Watching {course.submitted()} for {assignment}; Ctrl-C ends it.")
-            every = {each.student: each for each in graded}
-            with suppress(KeyboardInterrupt):
-                for some in changes:
-                    try:
-                        fresh = run(some, again=False)
-                    except FeatxError as error:  # a folder that is gone again, say
-                        say(f"{datetime.now():%H:%M:%S} {error}")
-                        continue
-                    for each in fresh:
-                        say(f"{datetime.now():%H:%M:%S} {in_a_line(each)}")
-                        every[each.student] = each
-                    graded = [every[student] for student in sorted(every)]
-                    write(graded)
+            graded = follow(graded, changes)
     faults = sum(bool(each.fault) for each in graded)
     if not faults:
         return ""

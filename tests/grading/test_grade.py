@@ -7,14 +7,17 @@ import errno
 import gc
 import json
 import os
+import queue
 import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
@@ -221,6 +224,84 @@ def test_killed_in_the_middle_the_next_run_goes_on(fresh: Path) -> None:
     assert points(fresh) == DESERVED | dict.fromkeys(
         (f"more-{n}" for n in range(8)), sum(FULL.values())
     )
+
+
+@contextlib.contextmanager
+def running(*arguments: str) -> Iterator[tuple[subprocess.Popen, Callable[[str], str]]]:
+    """Run featx; give its process, and a function that waits for a line with some text."""
+    command = [sys.executable, "-u", "-m", "featx", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        lines: queue.Queue[str] = queue.Queue()
+        assert process.stdout is not None
+        reader = threading.Thread(
+            target=lambda pipe: [*map(lines.put, pipe)], args=(process.stdout,)
+        )
+        reader.start()
+
+        def wait_for(text: str) -> str:
+            seen = ""
+            while text not in seen.rpartition("\n")[2]:
+                try:
+                    seen += "\n" + lines.get(timeout=200).rstrip()
+                except queue.Empty:
+                    raise AssertionError(f"no {text!r} in: {seen}") from None
+            return seen.rpartition("\n")[2]
+
+        try:
+            yield process, wait_for
+        finally:
+            if process.poll() is None:
+                process.kill()
+            reader.join()
+
+
+def test_what_changes_is_graded_as_it_comes(course: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    with running(
+        "grade", NAME, "--course-dir", str(course), "--watch", "--report", str(report)
+    ) as (process, wait_for):
+        wait_for("Watching")
+        set_answer(course, "bob", "square", ANSWERS["square"])
+        full = f"{sum(FULL.values()):g}"
+        said = wait_for("bob: ")
+        assert f"bob: {full} of {full} points (before: {DESERVED['bob']:g})" in said
+        submit(course, Case("dot", {"square": "square = None"}, {"square": 0.0}))
+        assert f"dot: {DESERVED['bob']:g} of {full} points" in wait_for("dot: ")
+        wait_for("Wrote")
+        shutil.rmtree(course / "submitted" / "dot")  # nobody's marks go because a folder does
+        set_answer(course, "ada", "square", "square = None")
+        wait_for("ada: ")
+        wait_for("Wrote")
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 0
+    assert points(course) == {
+        "ada": DESERVED["bob"],
+        "bob": DESERVED["ada"],
+        "cy": 0,
+        "dot": DESERVED["bob"],
+    }
+    students = json.loads(report.read_text())["students"]
+    assert {each["student"] for each in students} == {"ada", "bob", "cy", "dot"}
+
+
+def test_interrupted_it_says_how_to_go_on(fresh: Path) -> None:
+    for number in range(8):
+        slow = f"import time\ntime.sleep(1)\nfirst = 1  # {number}"
+        submit(fresh, Case(f"more-{number}", {"first": slow}))
+    with running("grade", NAME, "--course-dir", str(fresh), "--jobs", "2") as (process, wait_for):
+        deadline = time.monotonic() + 200
+        while not list((fresh / "autograded").glob("*/*/*.ipynb")):
+            assert process.poll() is None, "it ended before it could be interrupted"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        wait_for("Stopped. Run the same command again")
+        assert process.wait(60) == 130
+    again = grade(NAME, fresh)
+    assert 0 < len(ran(again)) < len(again)
+    assert len(points(fresh)) == len(CLASS) + 8
 
 
 def warm_processes() -> list[int]:
