@@ -1,18 +1,23 @@
-"""Every mistake that the exercises and questions know, in every assignment, through `featx grade`."""
+"""Every mistake that questions and exercises know, in every assignment: `featx grade` and stock nbgrader."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from featx.grading.assignments import Item, list_assignments, load_assignment
 from featx.grading.grade import Graded, grade
+from featx.grading.gradebook import Course
 from featx.grading.marking import mark_answer, mark_exercise
-from featx.grading.samples import ERROR, NOTHING, RIGHT, make_class
+from featx.grading.samples import ERROR, NOTHING, RIGHT, Sample, make_class
 from featx.study.bank import load_question
 from featx.study.exercises import SETUP, load_exercise
 
@@ -43,12 +48,17 @@ def expected(item: Item, given: str) -> tuple[float, str]:
     return earned, said.getvalue()
 
 
+def hand_in(name: str, course: Path) -> list[Sample]:
+    """Make a course with this assignment, and a class that makes each mistake."""
+    for each in ("nbgrader_config.py", "assignments.toml"):
+        shutil.copy(COURSE / each, course)
+    shutil.copytree(COURSE / "source" / name, course / "source" / name)
+    return make_class(name, course)
+
+
 @pytest.mark.parametrize("name", list_assignments(COURSE))
 def test_each_mistake_gets_its_mark_and_its_message(name: str, bwrap: str, tmp_path: Path) -> None:
-    for each in ("nbgrader_config.py", "assignments.toml"):
-        shutil.copy(COURSE / each, tmp_path)
-    shutil.copytree(COURSE / "source" / name, tmp_path / "source" / name)
-    samples = make_class(name, tmp_path)
+    samples = hand_in(name, tmp_path)
     shown: dict[str, list[str]] = {}
 
     def keep(each: Graded) -> None:
@@ -78,3 +88,38 @@ def test_each_mistake_gets_its_mark_and_its_message(name: str, bwrap: str, tmp_p
     best, worst, *_ = samples
     assert graded[best.student].points == graded[best.student].possible > 0
     assert graded[worst.student].points == 0
+
+
+@pytest.mark.parametrize("name", list_assignments(COURSE))
+def test_stock_nbgrader_gives_the_same_marks_and_messages(name: str, tmp_path: Path) -> None:
+    samples = hand_in(name, tmp_path)
+    # nbgrader calls alembic by its bare name
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", "autograde", name],
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path, "IPYTHONDIR": str(tmp_path / ".ipython")},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    marks = Course(tmp_path).marks(name)
+    items = load_assignment(name, COURSE).items
+    for sample in samples:
+        notebook = nbformat.read(
+            tmp_path / "autograded" / sample.student / name / f"{name}.ipynb", as_version=4
+        )
+        tests = [c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade")]
+        assert len(tests) == len(items)
+        for item, cell in zip(items, tests, strict=True):
+            given = sample.given[item.id]
+            where = f"{item.id}: {given}"
+            earned = marks[sample.student][name, cell.metadata.nbgrader.grade_id]
+            if given == ERROR:
+                assert earned == 0, where
+                continue
+            points, feedback = expected(item, given)
+            assert earned == pytest.approx(points), where
+            assert feedback in "".join(each.get("text", "") for each in cell.outputs), where
