@@ -12,7 +12,7 @@ from featx.grading.submissions import list_submissions
 __all__ = ["changed_students"]
 
 #: Seconds between two looks; what differs in two of them is still being written.
-PAUSE = 0.5
+PAUSE = 0.3
 
 #: The state of a folder: its files, when each was changed, and how large it is.
 _Look = tuple[tuple[str, int, int], ...]
