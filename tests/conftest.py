@@ -30,6 +30,9 @@ ROOT = Path(__file__).parent.parent
 def pytest_configure() -> None:
     # Two workers with two threads each would fight over two cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Started in the background of a shell, neither we nor what we start would heed Ctrl-C: it is tested.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _need(program: str, package: str) -> str:
