@@ -25,6 +25,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -104,7 +105,7 @@ def loop(model: nn.Module, batches: Iterable[torch.Tensor], device: str) -> torc
 def forward_limit(model: nn.Module, ready: torch.Tensor, device: str) -> dict[str, Way]:
     """Return the forward passes alone that there are to choose from."""
     ways: dict[str, Way] = {}
-    ready = ready.to(device)
+    model, ready = deepcopy(model), ready.to(device)  # its own: the layout stays with a model
     half = device != "cpu" or _has_bf16()
     for name, layout in {
         "float32": torch.contiguous_format,
