@@ -1,4 +1,4 @@
-"""`featx.extract` beside the tutorials' loop, `create_feature_extractor`, other packages, and the limit.
+"""`featx.extract` beside the tutorials' loop, `create_feature_extractor`, and the limit.
 
     python bench/extraction.py [--models resnet18 vit_b_16] [--images 128] [--rounds 3] [--device cpu]
 
@@ -9,7 +9,6 @@ GlyphNet 32 x 32). All ways run in turn, as many rounds as asked for; the table 
 * tutorial: `eval()`, `no_grad()`, the head replaced by `Identity`, a `DataLoader` with a worker for each core
   (from memory: batches of the tensor), float32.
 * extractor: the same with torchvision's `create_feature_extractor`.
-* thingsvision: where it is installed.
 * limit: the forward pass alone on images that lie ready, the quickest of float32, `channels_last`, and
   bfloat16 where the processor has instructions for it (AMX or AVX512-bf16) or on a GPU. From files the
   time to decode and preprocess comes on top, for both want the same cores.
@@ -38,6 +37,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.transforms.functional import to_tensor
 
 import featx
 
@@ -49,6 +49,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 LAST = {"vit_b_16": "getitem_5"}
 
 Way = Callable[[], torch.Tensor]
+Batches = Callable[[], Iterable[torch.Tensor]]
 
 
 def write_photos(folder: Path, count: int) -> None:
@@ -136,35 +137,6 @@ def _has_bf16() -> bool:
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
-def peers(backbone: featx.Backbone, folder: Path | None, device: str) -> dict[str, Way]:
-    """Return the other packages that are installed, each as its documentation shows it."""
-    found: dict[str, Way] = {}
-    if folder is None or backbone.name == "glyphnet":
-        return found
-    try:
-        from thingsvision import Extractor
-        from thingsvision.utils.data import DataLoader as Batches
-        from thingsvision.utils.data import ImageDataset
-    except ImportError:
-        return found
-
-    def thingsvision() -> torch.Tensor:
-        extractor = Extractor(backbone.name, source="torchvision", pretrained=False, device=device)
-        images = ImageDataset(
-            root=str(folder),
-            out_path=str(folder),
-            backend=extractor.get_backend(),
-            transforms=extractor.get_transformations(),
-        )
-        layer = {"vit_b_16": "encoder.ln"}.get(backbone.name, "avgpool")
-        batches = Batches(dataset=images, batch_size=BATCH, backend=extractor.get_backend())
-        rows = extractor.extract_features(batches, layer, flatten_acts=True, output_type="tensor")
-        return torch.as_tensor(rows)
-
-    found["thingsvision"] = thingsvision
-    return found
-
-
 def measure(ways: dict[str, Way], rounds: int) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     """Run all ways in turn; return the median seconds of each and its features."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -179,85 +151,70 @@ def measure(ways: dict[str, Way], rounds: int) -> tuple[dict[str, float], dict[s
 
 
 def compare(
-    title: str, ways: dict[str, Way], limits: dict[str, Way], count: int, rounds: int
-) -> dict:
-    """Measure, check that the features agree, and print the table."""
-    seconds, rows = measure(ways | limits, rounds)
-    expected = rows["tutorial"]
+    title: str,
+    backbone: featx.Backbone,
+    data: Path | torch.Tensor,
+    batches: Batches,
+    shared: tuple[str, int, int],
+) -> dict[str, float]:
+    """Measure all ways, check that the features agree, and print the table."""
+    device, count, rounds = shared
+    model, graph = headless(backbone).to(device), extractor_of(backbone).to(device)
+
+    def with_featx() -> torch.Tensor:
+        return torch.from_numpy(featx.extract(backbone, data, device=device, progress=False).X)
+
+    ways: dict[str, Way] = {
+        "tutorial": lambda: loop(model, batches(), device),
+        "extractor": lambda: loop(graph, batches(), device),
+        "featx": with_featx,
+    }
+    forwards = forward_limit(model, torch.cat(list(batches())), device)
+    decode: dict[str, Way] = {}
+    if isinstance(data, Path):
+        decode["decode alone"] = lambda: torch.cat(list(batches()))
+    seconds, rows = measure(ways | decode | forwards, rounds)
     for name in ways:
-        if name not in ("thingsvision",):  # its weights are its own
-            error = (rows[name] - expected).abs().max() / expected.abs().max()
-            assert error < 2e-2, f"{title}: the features of {name} differ by {error:.3f}"
-    forward = min(
-        value for name, value in seconds.items() if name in limits and name != "decode alone"
-    )
+        error = (rows[name] - rows["tutorial"]).abs().max() / rows["tutorial"].abs().max()
+        assert error < 2e-2, f"{title}: the features of {name} differ by {error:.3f}"
     # decoding and the model share the cores: together they need the sum of both
-    limit = forward + seconds.get("decode alone", 0.0)
+    limit = min(seconds[name] for name in forwards) + sum(seconds[name] for name in decode)
     figures = {name: count / value for name, value in seconds.items()} | {"limit": count / limit}
     print(f"\n{title}\n\n| | images/s | beside the tutorial | of the limit |\n|---|---|---|---|")
     for name, rate in figures.items():
-        print(
-            f"| {name} | {rate:.1f} | {rate / figures['tutorial']:.2f} | {rate / figures['limit']:.2f} |"
-        )
+        beside, part = rate / figures["tutorial"], rate / figures["limit"]
+        print(f"| {name} | {rate:.1f} | {beside:.2f} | {part:.2f} |")
     return figures
 
 
 def from_files(
-    backbone: featx.Backbone, folder: Path, device: str, count: int, rounds: int
-) -> dict:
+    backbone: featx.Backbone, folder: Path, shared: tuple[str, int, int]
+) -> dict[str, float]:
     images = ImageFolder(str(folder), transform=_transform(backbone))
 
     def batches() -> Iterable[torch.Tensor]:
         for batch, _ in DataLoader(images, batch_size=BATCH, num_workers=CORES):
             yield batch
 
-    model, graph = headless(backbone).to(device), extractor_of(backbone).to(device)
-    ready = torch.cat(list(batches()))
-    ways: dict[str, Way] = {
-        "tutorial": lambda: loop(model, batches(), device),
-        "extractor": lambda: loop(graph, batches(), device),
-        "featx": lambda: torch.from_numpy(
-            featx.extract(backbone, folder, device=device, progress=False).X
-        ),
-        **peers(backbone, folder, device),
-    }
-    limits = {
-        "decode alone": lambda: torch.cat(list(batches())),
-        **forward_limit(model, ready, device),
-    }
-    return compare(f"{backbone.name}, from files", ways, limits, count, rounds)
+    return compare(f"{backbone.name}, from files", backbone, folder, batches, shared)
 
 
 def _transform(backbone: featx.Backbone) -> Callable[[Image.Image], torch.Tensor]:
     if backbone.name == "glyphnet":  # it takes tensors
-        from torchvision.transforms.functional import to_tensor
-
         return lambda image: backbone.preprocess(to_tensor(image)[None])[0]
     return backbone.preprocess
 
 
-def from_memory(backbone: featx.Backbone, device: str, count: int, rounds: int) -> dict:
+def from_memory(backbone: featx.Backbone, shared: tuple[str, int, int]) -> dict[str, float]:
     size = (1, 32, 32) if backbone.name == "glyphnet" else (3, 224, 224)
-    images = torch.randint(
-        0, 256, (count, *size), dtype=torch.uint8, generator=torch.manual_seed(0)
-    )
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (shared[1], *size), dtype=torch.uint8, generator=draw)
 
     def batches() -> Iterable[torch.Tensor]:
         for batch in images.split(BATCH):
             yield backbone.preprocess(batch)
 
-    model, graph = headless(backbone).to(device), extractor_of(backbone).to(device)
-    ready = torch.cat(list(batches()))
-    ways: dict[str, Way] = {
-        "tutorial": lambda: loop(model, batches(), device),
-        "extractor": lambda: loop(graph, batches(), device),
-        "featx": lambda: torch.from_numpy(
-            featx.extract(backbone, images, device=device, progress=False).X
-        ),
-    }
-    return compare(
-        f"{backbone.name}, from memory", ways, forward_limit(model, ready, device), count, rounds
-    )
+    return compare(f"{backbone.name}, from memory", backbone, images, batches, shared)
 
 
 def main() -> None:
@@ -281,8 +238,8 @@ def main() -> None:
             )
             shared = (chosen.device, chosen.images, chosen.rounds)
             figures[model] = {
-                "files": from_files(backbone, folder, *shared),
-                "memory": from_memory(backbone, *shared),
+                "files": from_files(backbone, folder, shared),
+                "memory": from_memory(backbone, shared),
             }
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -19,6 +19,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -427,6 +428,24 @@ def test_a_fault_of_ours_costs_no_mark_and_is_reported(
         "cy": "",
     }
     assert all(each["outcomes"]["infrastructure"] == 1 for each in read["questions"])
+
+
+def test_a_record_that_fails_once_is_tried_again(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, tries = Course.record, []
+
+    def failing_first(course: Course, assignment: str, student: str, *rest: Any) -> None:
+        tries.append(student)
+        if tries.count(student) == 1:
+            raise OSError("a cable was pulled")
+        record(course, assignment, student, *rest)
+
+    monkeypatch.setattr(Course, "record", failing_first)
+    graded = grade(NAME, fresh)
+    assert [each.fault for each in graded] == [""] * len(CLASS)
+    assert sorted(tries) == sorted([*DESERVED, *DESERVED])
+    assert points(fresh) == DESERVED
 
 
 def test_memory_does_not_grow_with_the_class(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -20,6 +17,7 @@ from featx.grading.marking import mark_answer, mark_exercise
 from featx.grading.samples import ERROR, NOTHING, RIGHT, Sample, make_class
 from featx.study.bank import load_question
 from featx.study.exercises import SETUP, load_exercise
+from tests.grading.teacher import python
 
 COURSE = Path(__file__).parents[2] / "autograders"
 
@@ -93,18 +91,7 @@ def test_each_mistake_gets_its_mark_and_its_message(name: str, bwrap: str, tmp_p
 @pytest.mark.parametrize("name", list_assignments(COURSE))
 def test_stock_nbgrader_gives_the_same_marks_and_messages(name: str, tmp_path: Path) -> None:
     samples = hand_in(name, tmp_path)
-    # nbgrader calls alembic by its bare name
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", "autograde", name],
-        cwd=tmp_path,
-        env=os.environ | {"PATH": path, "IPYTHONDIR": str(tmp_path / ".ipython")},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    python(tmp_path, "-m", "nbgrader", "autograde", name)
     marks = Course(tmp_path).marks(name)
     items = load_assignment(name, COURSE).items
     for sample in samples:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
 
-import featx
 from featx.grading.assignments import load_assignment
 from featx.study.bank import load_question
 from featx.study.exercises import STUB, load_exercise
+from tests.grading.teacher import python
 
 pytestmark = pytest.mark.slow
 
@@ -39,26 +36,6 @@ HALF_RIGHT: dict[str, tuple[str, float]] = {
     "underfit-frozen": ("right", 1.0),
     "unfreeze-deeper": ("error", 0.0),
 }
-
-
-def python(course: Path, *arguments: str) -> str:
-    """Run Python in the course as a teacher would, and return what it prints."""
-    environment = os.environ | {
-        # nbgrader calls alembic by its bare name
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(Path(featx.__file__).parents[1]),
-        "IPYTHONDIR": str(course / ".ipython"),
-    }
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=course,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def nbgrader(course: Path, *arguments: str) -> None:
@@ -122,7 +99,7 @@ with Gradebook("sqlite:///gradebook.db") as book:
         for each in book.assignment_submissions("practice")
     }))
 """
-    read = json.loads(python(course, "-c", script))
+    read = json.loads(python(course, "-c", script).stdout)
     assert not any(manual for student in read.values() for *_, manual in student.values())
     return {
         student: {

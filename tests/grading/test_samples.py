@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import html
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +16,7 @@ from featx.grading.gradebook import Course
 from featx.grading.samples import ERROR, NOTHING, RIGHT, list_samples, make_class
 from featx.study.bank import load_question
 from featx.study.exercises import load_exercise
+from tests.grading.teacher import python
 
 COURSE = Path(__file__).parents[2] / "autograders"
 
@@ -72,22 +70,9 @@ def test_the_class_in_the_repository_has_not_drifted(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_from_a_fresh_clone_to_feedback_and_export(bwrap: str, tmp_path: Path) -> None:
     course = copied(tmp_path)
-    environment = os.environ | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    }
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments],
-            cwd=course,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return python(course, "-m", *arguments).stdout
 
     said = run("featx", "grade", "practice", "--course-dir", ".")
     assert "released it now" in said

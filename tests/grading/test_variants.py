@@ -32,6 +32,7 @@ from featx.grading.marks import Mark, depends_on, read_mark
 from featx.grading.variants import build_variants, draw_variant, read_students
 from featx.study.bank import load_question
 from featx.study.exercises import SETUP, STUB, load_exercise
+from tests.grading.teacher import python
 
 COURSE = Path(__file__).parents[2] / "autograders"
 PS1 = load_assignment("ps1", COURSE)
@@ -391,20 +392,7 @@ def test_nbgrader_and_featx_give_what_is_deserved(course: Path, tmp_path: Path, 
 
     other = tmp_path / "other"
     shutil.copytree(course, other)
-    environment = os.environ | {
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-        "PYTHONPATH": str(COURSE.parent),
-        "IPYTHONDIR": str(course / ".ipython"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "nbgrader", "autograde", "small"],
-        cwd=course,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = python(course, "-m", "nbgrader", "autograde", "small")
     assert "does not exist in the database" not in done.stderr
     changed = re.findall(r"for cell (\S+) has changed", done.stderr)
     assert all(cell.startswith("test-") for cell in changed)  # they get their hidden tests
