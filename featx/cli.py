@@ -122,7 +122,8 @@ def extract(
         console.print(f"{len(features.skipped)} skipped, all named in {out / 'meta.json'}:")
         for file in features.skipped[:10]:
             console.print(f"  {file.path}: {file.reason}")
-    console.print(str(features.plan))
+    if features.plan:
+        console.print(features.plan.explain())
     if features.y is not None:
         console.print(f"Next: featx probe {out}")
 

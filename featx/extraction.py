@@ -8,8 +8,8 @@ import pickle
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from numbers import Integral
@@ -26,7 +26,9 @@ from featx.datasets import SkippedFile
 from featx.errors import FeatxError, first_line
 from featx.features import Features, Plan, load_features
 from featx.fingerprint import code_of, describe
+from featx.inference import PRECISIONS, Forward, Settings, choose, forward
 from featx.layers import LayerReader
+from featx.machine import cores, free_memory
 from featx.processes import Group, join_group
 from featx.progress import progress_bar
 from featx.shapes import trace_shapes
@@ -35,11 +37,8 @@ from featx.store import Recipe, View
 
 __all__ = ["Features", "Plan", "extract", "load_features"]
 
-PRECISIONS = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+#: Images that settings are tried on.
+TRIED = 4
 
 
 def extract(
@@ -52,6 +51,7 @@ def extract(
     device: str | torch.device = "auto",
     precision: str = "auto",
     num_workers: int | str = "auto",
+    compile: bool | str = "auto",
     cache_dir: str | Path | None = None,
     on_error: str = "skip",
     progress: bool = True,
@@ -60,6 +60,11 @@ def extract(
 
     The model is used in eval mode and without gradients, and is left as it was found: modes and device
     are given back. The backbone's own preprocessing is applied here, so the images must come without.
+
+    Large jobs go as fast as the machine allows: in bfloat16 where it has instructions for that, with
+    BatchNorm folded, and so on. This is tried on a few of the images first, and taken only where the
+    features stay the same but for rounding (cosine of 0.999 and more). ``features.plan.explain()`` says
+    what was done, which limit binds, and what would change it.
 
     Parameters
     ----------
@@ -80,15 +85,18 @@ def extract(
         feature map or tokens before the head.
     batch_size
         Images in one forward pass (a `DataLoader` keeps its own). ``"auto"``: 256 for models that take at
-        most 64 x 64 pixels, else 32.
+        most 64 x 64 pixels and on a GPU, else 32; fewer where memory is short.
     device
         ``"auto"`` takes a GPU when there is one, else any name that `torch.device` knows.
     precision
-        ``"float32"``, which ``"auto"`` takes, or ``"bfloat16"`` or ``"float16"`` by autocast. The result is
-        float32 in any case.
+        ``"float32"``, ``"bfloat16"`` or ``"float16"``. ``"auto"``: bfloat16 where that is quicker and gives
+        the same features, else float32; float32 for small jobs. The result is float32 in any case.
     num_workers
         Processes that read images. ``"auto"``: some for many files, else none. In each of them your
         `Dataset` is used at once.
+    compile
+        Whether the model goes through `torch.compile`, which takes up to a minute. ``"auto"``: for jobs so
+        long that it pays.
     cache_dir
         A folder to keep features in. What it holds is never computed again: after a crash the work goes on
         where it stopped, and of changed data only the new images are computed. `X` is then a memory map,
@@ -126,7 +134,7 @@ def extract(
             "model does not say which preprocessing its weights need: wrap it with "
             "featx.Backbone.from_module(model, preprocess)."
         )
-    _check_options(batch_size, precision, on_error, cache_dir)
+    _check_options(batch_size, precision, compile, on_error, cache_dir)
     group = Group() if cache_dir is None else join_group()
     target = _device(device)
     reader = LayerReader(backbone, layers, pooling)
@@ -134,31 +142,35 @@ def extract(
         prepare_images, preprocess=backbone.preprocess, in_channels=backbone.in_channels
     )
     if batch_size == "auto":
-        batch_size = _batch_size(prepare, backbone.in_channels)
+        batch_size = _batch_size(prepare, backbone.in_channels, target)
     source = open_source(data, int(batch_size))
     plan = Plan(
         str(target),
-        "float32" if precision == "auto" else precision,
+        precision,
         source.batch_size or int(batch_size),
-        source.workers(num_workers, prepare),
+        source.workers(num_workers, target, prepare),
+        source.threads,
+        cores=cores(),
     )
     job = _Job(
-        backbone, reader, prepare, source, plan, target, on_error, progress and group.is_first
+        backbone,
+        reader,
+        prepare,
+        source,
+        plan,
+        target,
+        compile,
+        on_error,
+        progress and group.is_first,
     )
     for file in source.skipped:
         job.refuse({file.path: file.reason})
-    meta = {
-        **describe(backbone),
-        "layers": reader.names,
-        "pooling": reader.pooling,
-        "pooled_from_map": reader.from_map,
-        "precision": plan.precision,
-    }
     with _in_use(backbone.model, target):
-        if cache_dir is None:
-            found = _to_memory(job)
-        else:
-            found = _to_store(job, meta, Path(cache_dir).expanduser(), group)
+        found = (
+            _to_memory(job)
+            if cache_dir is None
+            else _to_store(job, Path(cache_dir).expanduser(), group)
+        )
     plan.images = len(found.rows)
     return Features(
         found.arrays[reader.names[-1]],
@@ -168,11 +180,11 @@ def extract(
         source.class_names,
         [*source.skipped, *(SkippedFile(source.name(r), why) for r, why in found.broken.items())],
         plan,
-        meta,
+        job.meta(),
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Job:
     """One call of `extract`."""
 
@@ -182,8 +194,44 @@ class _Job:
     source: Source
     plan: Plan
     target: torch.device
+    compile: bool | str
     on_error: str
     show: bool
+    forward: Forward | None = None
+
+    def meta(self) -> dict[str, Any]:
+        """Say what the features are of; once the settings are chosen."""
+        return {
+            **describe(self.backbone),
+            "layers": self.reader.names,
+            "pooling": self.reader.pooling,
+            "pooled_from_map": self.reader.from_map,
+            "precision": self.plan.precision,
+        }
+
+    def choose(self, x: torch.Tensor, count: int | None, keep: bool) -> tuple[Settings, list[str]]:
+        """Choose how the model is run: tried on some of these preprocessed images."""
+        some = x[:: max(1, len(x) // TRIED)][:TRIED]
+        asked = self.plan.precision
+        try:
+            with torch.inference_mode():
+                return choose(
+                    self.reader,
+                    some.to(self.target),
+                    precision=asked,
+                    count=count,
+                    keep=keep,
+                    compile=self.compile,
+                )
+        except (
+            Exception
+        ):  # as it is, then; if it does not run so either, that is told when it is used
+            return Settings("float32" if asked == "auto" else asked), []
+
+    def use(self, settings: Settings) -> None:
+        """Run the model with these settings from now on."""
+        self.plan.precision, self.plan.settings = settings.precision, str(settings)
+        self.forward = forward(self.reader, settings, self.plan.batch_size, self.plan.notes.append)
 
     def refuse(self, broken: dict[str, str]) -> None:
         """Raise for what is no readable image, if that was asked for."""
@@ -196,21 +244,14 @@ class _Job:
 
     def compute(self, images: torch.Tensor, prepared: bool) -> dict[str, np.ndarray]:
         """Return layer -> features, float32 ``(n, D)``."""
-        dtype = PRECISIONS[self.plan.precision]
-        lower = (
-            nullcontext()
-            if dtype == torch.float32
-            else torch.autocast(self.target.type, dtype=dtype)
-        )
         x = images.to(self.target)
         with torch.inference_mode():
             x = x if prepared else self.prepare(x)
-            try:
-                with lower:
-                    outputs = self.reader(x)
-            except Exception as error:  # a model of the user's own may raise anything
-                raise self._explained(error, x) from error
-            rows = {layer: out.float().cpu().numpy() for layer, out in outputs.items()}
+            if self.forward is None:
+                settings, self.plan.notes[:] = self.choose(x, self.source.about, keep=False)
+                self.use(settings)
+            parts = self._in_parts(x)
+        rows = {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
         for layer, values in rows.items():
             if not np.isfinite(values).all():
                 raise FeatxError(
@@ -218,20 +259,42 @@ class _Job:
                     f"{self.plan.precision} gives NaN or infinity. "
                     + (
                         "Look for them in the model's weights."
-                        if dtype == torch.float32
+                        if self.plan.precision == "float32"
                         else 'Use precision="float32".'
                     )
                 )
         return rows
 
+    def _in_parts(self, x: torch.Tensor) -> list[dict[str, np.ndarray]]:
+        """Run the model on as many images at a time as fit into memory."""
+        assert self.forward is not None
+        parts, at, step = [], 0, min(len(x), self.plan.batch_size)
+        while at < len(x):
+            some = x[at : at + step]
+            try:
+                outputs = self.forward(some)
+                parts.append({layer: out.float().cpu().numpy() for layer, out in outputs.items()})
+                at += len(some)
+                continue
+            except Exception as error:  # a model of the user's own may raise anything
+                if len(some) == 1 or not _out_of_memory(error):
+                    raise self._explained(error, some) from error
+            # outside of "except", for the traceback there holds what the memory is full of
+            step = len(some) // 2
+            self.plan.batch_size = step
+            self.plan.notes.append(
+                f"{len(some)} images at a time did not fit into the memory of {self.plan.device}: {step}."
+            )
+        return parts
+
     def _explained(self, error: Exception, x: torch.Tensor) -> Exception:
         """Say in one sentence what went wrong in the forward pass, where that can be told."""
         if isinstance(error, FeatxError):
             return error
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+        if _out_of_memory(error):
             return FeatxError(
-                f"Expected a batch that fits into the memory of {self.plan.device}, but {len(x)} images of "
-                f"{tuple(x.shape[1:])} do not. Use batch_size={max(1, len(x) // 4)}."
+                f"Expected an image that fits into the memory of {self.plan.device}, but not even one of "
+                f"{tuple(x.shape[1:])} does. Use a smaller backbone, or close other programs."
             )
         try:
             trace_shapes(self.backbone.model, x[:1])  # names the layer
@@ -257,6 +320,7 @@ class _Job:
                 seconds["read"] += time.perf_counter() - start
                 if batch is None:
                     return
+                self.plan.reading += batch.seconds
                 self.refuse({self.source.name(r): why for r, why in batch.broken.items()})
 
                 def features(wanted: np.ndarray, batch: Batch = batch) -> dict[str, np.ndarray]:
@@ -316,13 +380,15 @@ def _to_memory(job: _Job) -> _Found:
 # --- with one -------------------------------------------------------------------------------------
 
 
-def _to_store(job: _Job, meta: dict[str, Any], cache_dir: Path, group: Group) -> _Found:
+def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
     scan = group.from_first(
         lambda: job.source.scan(num_workers=job.plan.num_workers, show=job.show)
     )
     _check_any(job, len(scan.digests) - len(scan.broken), scan.broken)
+    settings, job.plan.notes[:] = group.from_first(lambda: _choose_for(job, scan))
+    job.use(replace(settings, compiled=False))  # for one image; compiling is for those to come
     canary, preprocessing = group.from_first(lambda: _canary(job, scan))
-    key = {**meta, "preprocessing": preprocessing}
+    key = {**job.meta(), "preprocessing": preprocessing}
     widths = {layer: len(row) for layer, row in canary.items()}
     tolerance = 0.001 if job.plan.precision == "float32" else 0.02
     recipe = group.from_first(lambda: Recipe(cache_dir, job.backbone.name, key, canary, tolerance))
@@ -344,6 +410,7 @@ def _to_store(job: _Job, meta: dict[str, Any], cache_dir: Path, group: Group) ->
             group.from_first(lambda view=view, lock=lock: _lock(view, lock))
             if group.from_first(lambda known=known: recipe.broken() != known):
                 continue  # another process has found out more in the meantime
+            job.use(settings)
             _fill(job, group, scan, rows, view)
             found = group.from_first(lambda view=view: _broken_rows(view, recipe))
             unreadable |= {int(rows[row]): why for row, why in found.items()}
@@ -434,24 +501,30 @@ def _check_unchanged(job: _Job, scan: Scan, batch: Batch) -> None:
             )
 
 
+def _choose_for(job: _Job, scan: Scan) -> tuple[Settings, list[str]]:
+    """Choose how the model is run, by images from all over the data."""
+    batch = job.source.some(job.prepare, scan, TRIED)
+    if batch is None:
+        return Settings(), []  # there is nothing to run it on
+    with torch.inference_mode():
+        x = batch.images if batch.prepared else job.prepare(batch.images)
+    return job.choose(x, len(scan.digests), keep=True)
+
+
 def _canary(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], str]:
     """Run one fixed image through: layer -> features ``(D,)``, and what the preprocessing does.
 
     The name of a function does not say what it does, so the preprocessing is known by its code and by what
     it makes of two images of different sizes.
     """
-    sizes = [(224, 224), (96, 160)]
     try:
-        rows, seen = _run_noise(job, sizes)
+        return _run_noise(job, [(224, 224), (96, 160)])
     except FeatxError:
         # Perhaps nothing resizes, and the model takes another size: that of the data.
-        readable = [[row] for row in range(len(scan.digests)) if row not in scan.broken]
-        for batch in job.source.batches(readable, job.prepare):
-            if len(batch.rows):  # a file may turn out to be no image
-                sizes = [tuple(batch.images.shape[-2:])]
-                break
-        rows, seen = _run_noise(job, sizes)
-    return rows, seen
+        some = job.source.some(job.prepare, scan, 1)
+        if some is None:
+            raise
+        return _run_noise(job, [tuple(some.images.shape[-2:])])
 
 
 def _run_noise(job: _Job, sizes: list[tuple]) -> tuple[dict[str, np.ndarray], str]:
@@ -537,7 +610,9 @@ def _check_any(job: _Job, readable: int, broken: dict[int, str]) -> None:
     )
 
 
-def _check_options(batch_size: Any, precision: Any, on_error: Any, cache_dir: Any) -> None:
+def _check_options(
+    batch_size: Any, precision: Any, compile: Any, on_error: Any, cache_dir: Any
+) -> None:
     if batch_size != "auto" and not (_is_whole(batch_size) and batch_size > 0):
         raise FeatxError(
             f'Expected batch_size to be "auto" or a whole number from 1, got {batch_size!r}.'
@@ -546,6 +621,8 @@ def _check_options(batch_size: Any, precision: Any, on_error: Any, cache_dir: An
         raise FeatxError(
             f'Expected precision to be "auto", {", ".join(map(repr, PRECISIONS))}, got {precision!r}.'
         )
+    if compile not in ("auto", True, False):
+        raise FeatxError(f'Expected compile to be "auto", True or False, got {compile!r}.')
     if on_error not in ("skip", "raise"):
         raise FeatxError(f'Expected on_error to be "skip" or "raise", got {on_error!r}.')
     if not isinstance(cache_dir, (str, Path, NoneType)):
@@ -558,12 +635,23 @@ def _is_whole(number: Any) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool)  # NumPy's numbers too
 
 
-def _batch_size(prepare: Callable[[torch.Tensor], torch.Tensor], in_channels: int) -> int:
+def _batch_size(
+    prepare: Callable[[torch.Tensor], torch.Tensor], in_channels: int, target: torch.device
+) -> int:
     try:
         height, width = prepare(torch.zeros(1, in_channels, 224, 224)).shape[-2:]
     except Exception:  # preprocessing that takes images of one size only
         return 32
-    return 256 if height * width <= 64 * 64 else 32
+    most = 256 if height * width <= 64 * 64 or target.type == "cuda" else 32
+    # What a model's first layers make of an image takes the most room: about 25 MB for 224 x 224 pixels.
+    fitting = free_memory(target) // 4 // (512 * height * width)
+    while most > max(1, fitting):
+        most //= 2
+    return most
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -29,43 +29,121 @@ class Plan:
     ----------
     device, precision : str
         Where, and with which numbers.
-    batch_size, num_workers : int
-        Images in one forward pass; processes that read them.
+    batch_size, num_workers, threads : int
+        Images in one forward pass; processes that read them; without any, threads of this one that do.
+    settings : str
+        How the model was run: precision, memory layout, and what was done to it.
+    notes : list of str
+        What would have been quicker and was not done, and why.
+    cores : int
+        Processor cores that there were.
     images, computed : int
         How many there are, and how many of them went through the model here: the others came from the
         cache, or from another process.
     seconds : dict
         ``"read"`` (waiting for images), ``"model"`` and ``"write"``.
+    reading : float
+        Seconds of processor time for reading, of all the processes that did it.
+
+    Examples
+    --------
+    >>> plan = Plan("cpu", "float32", 32, 2, cores=2, images=960, computed=960)
+    >>> plan.seconds, plan.reading = {"read": 0.5, "model": 9.5, "write": 0.0}, 4.0
+    >>> print(plan.explain())
+    960 of 960 images computed on cpu in float32, 32 at a time, processes that read: 2; ...
+    Time: 2.0 s reading (20 %), 8.0 s model (80 %), 0.0 s writing (0 %); one without ...
+    To be faster: a GPU, or a smaller backbone.
     """
 
     device: str
     precision: str
     batch_size: int
     num_workers: int
+    threads: int = 1
+    settings: str = ""
+    notes: list[str] = field(default_factory=list)
+    cores: int = 1
     images: int = 0
     computed: int = 0
     seconds: dict[str, float] = field(
         default_factory=lambda: {"read": 0.0, "model": 0.0, "write": 0.0}
     )
+    reading: float = 0.0
+
+    def shares(self) -> dict[str, float]:
+        """Return the seconds of each stage, overlap counted once; they sum up to the whole."""
+        total, write = sum(self.seconds.values()), self.seconds["write"]
+        read = self.seconds["read"]
+        if self.num_workers and self.device.startswith("cpu"):
+            # what reads in the background takes the model's cores: it shows as a slower model
+            read = min(max(read, self.reading / self.cores), total - write)
+        return {"read": read, "model": total - write - read, "write": write}
+
+    @property
+    def bound(self) -> str:
+        """The stage that takes the longest: ``"read"``, ``"model"`` or ``"write"``."""
+        shares = self.shares()
+        return max(shares, key=lambda stage: shares[stage])
 
     def __str__(self) -> str:
+        kind = "processes" if self.num_workers else "threads"
         how = (
             f"{self.computed} of {self.images} images computed on {self.device} in {self.precision}, "
-            f"{self.batch_size} at a time, {self.num_workers or 'no'} reading processes"
+            f"{self.batch_size} at a time, {kind} that read: {self.num_workers or self.threads}"
         )
         total = sum(self.seconds.values())
         if not self.computed or not total:
             return how
-        slowest = max(self.seconds, key=lambda part: self.seconds[part])
-        bound = {
-            "read": "bound by reading",
-            "model": "bound by the model",
-            "write": "bound by the disk",
-        }
         return (
-            f"{how}; {bound[slowest]}: {self.computed / total:.0f} images/s, model idle "
-            f"{1 - self.seconds['model'] / total:.0%}"
+            f"{how}; {_BOUND[self.bound]}: {self.computed / total:.0f} images/s, model idle "
+            f"{1 - self.shares()['model'] / total:.0%}"
         )
+
+    def explain(self) -> str:
+        """Say how it was done, what each stage took, which limit binds, and what would change it.
+
+        Returns
+        -------
+        str
+            A few lines.
+        """
+        lines = [str(self)]
+        total = sum(self.seconds.values())
+        if self.settings and self.settings != self.precision:
+            lines.append(f"The model: {self.settings}.")
+        if self.computed and total:
+            parts = [
+                f"{seconds:.1f} s {_STAGES[stage]} ({seconds / total:.0%})".replace("%", " %")
+                for stage, seconds in self.shares().items()
+            ]
+            alone = [
+                f"{_STAGES[stage]} {self.computed / seconds:.0f} images/s"
+                for stage, seconds in self.shares().items()
+                if stage != "write" and seconds
+            ]
+            lines.append(f"Time: {', '.join(parts)}; one without the other: {', '.join(alone)}.")
+            lines.append(f"To be faster: {self._way()}.")
+        return "\n".join([*lines, *self.notes])
+
+    def _way(self) -> str:
+        """Say what to change, given what binds."""
+        if self.bound == "write":
+            return "a cache_dir on a faster disk"
+        if self.bound == "read":
+            if self.num_workers < self.cores and not self.device.startswith("cpu"):
+                return f"more reading processes (num_workers={self.cores})"
+            return "smaller image files (the model shrinks them anyway), or more cores"
+        if self.device.startswith("cpu"):
+            return "a GPU, or a smaller backbone"
+        return "a larger batch_size, or a smaller backbone"
+
+
+_STAGES = {"read": "reading", "model": "model", "write": "writing"}
+_BOUND = {
+    "read": "bound by reading",
+    "model": "bound by the model",
+    "write": "bound by the disk",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import mimetypes
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ from featx.errors import FeatxError
 __all__ = [
     "UnreadableImage",
     "check_image",
+    "decode",
     "decode_image",
     "extensions",
     "file_problem",
@@ -28,6 +30,7 @@ __all__ = [
     "printable",
     "read_bytes",
     "read_image",
+    "silenced",
     "to_rgb_tensor",
 ]
 
@@ -171,25 +174,37 @@ def decode_image(data: bytes, name: str) -> torch.Tensor:
     Traceback (most recent call last):
     featx.images.UnreadableImage: Expected an image file, got letter.jpg: not an image. ...
     """
+    with silenced():
+        return decode(data, name)
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Keep Pillow's warnings about odd files quiet. What is silenced is so in all threads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def decode(data: bytes, name: str) -> torch.Tensor:
+    """Decode as `decode_image` does, for several threads at once, within one `silenced`."""
     if not data:
         raise _unreadable(name, "zero bytes")
     kind = None
     # Whatever a broken file makes Pillow's plugins throw (OSError, SyntaxError, struct.error,
     # ZeroDivisionError, …), it is the file that is at fault, and the batch must go on.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(data), formats=_formats()) as image:
-                kind = image.format
-                if kind in ("JPEG", "MPO") and not _jpeg_ends(data):
-                    raise OSError("truncated")
-                white_is_zero = _white_is_zero(image)
-                image.load()
-                pixels = to_rgb_tensor(_upright(image))
-        except UnreadableImage as error:
-            raise _unreadable(name, error.reason) from None
-        except Exception as error:
-            raise _unreadable(name, _decode_phrase(error, data, kind, name)) from error
+    try:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+            kind = image.format
+            if kind in ("JPEG", "MPO") and not _jpeg_ends(data):
+                raise OSError("truncated")
+            white_is_zero = _white_is_zero(image)
+            image.load()
+            pixels = to_rgb_tensor(_upright(image))
+    except UnreadableImage as error:
+        raise _unreadable(name, error.reason) from None
+    except Exception as error:
+        raise _unreadable(name, _decode_phrase(error, data, kind, name)) from error
     return 255 - pixels if white_is_zero else pixels
 
 
@@ -370,8 +385,7 @@ def printable(name: str | os.PathLike[str]) -> str:
 
 
 def _header_problem(file: BinaryIO, name: str) -> str:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with silenced():
         try:
             Image.open(file, formats=_formats())
         except Image.DecompressionBombError:

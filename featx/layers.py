@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -73,12 +74,23 @@ class LayerReader:
         backbone = self.backbone
         if self.from_map and self._map is None:
             self._map = _feature_map_layer(backbone, x[:1])
-        # What is asked for -> where it is read
-        layers = {
-            name: (self._map or backbone.layer) if name == FEATURES else name for name in self.names
-        }
-        rows = read_layers(backbone.model, x, set(layers.values()), backbone.places, self.pooling)
-        return {name: rows[layer] for name, layer in layers.items()}
+        rows = read_layers(backbone.model, x, self.read, backbone.places, self.pooling)
+        return {name: rows[self._where(name)] for name in self.names}
+
+    @property
+    def read(self) -> set[str]:
+        """The layers that are read for what is asked for."""
+        return {self._where(name) for name in self.names}
+
+    def on(self, model: nn.Module) -> LayerReader:
+        """Return a reader of the same layers of another model: a copy that was changed."""
+        other, backbone = copy.copy(self), copy.copy(self.backbone)
+        object.__setattr__(backbone, "model", model)  # its places are those of the first model
+        other.backbone = backbone
+        return other
+
+    def _where(self, name: str) -> str:
+        return (self._map or self.backbone.layer) if name == FEATURES else name
 
 
 def _check_layers(backbone: Backbone, names: Sequence[str]) -> None:

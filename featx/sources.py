@@ -7,13 +7,13 @@ nothing else that the extraction has to know.
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from numbers import Integral
 from pathlib import Path
@@ -29,11 +29,13 @@ from featx.datasets import ImageFiles, SkippedFile, find_images, image_paths
 from featx.errors import FeatxError, first_line
 from featx.images import (
     UnreadableImage,
-    decode_image,
+    decode,
     os_reason,
     read_bytes,
+    silenced,
     to_rgb_tensor,
 )
+from featx.machine import cores, free_memory
 from featx.pixels import as_grey
 from featx.progress import progress_bar
 from featx.store import DIGEST_BYTES, content_digest
@@ -44,6 +46,9 @@ Prepare = Callable[[torch.Tensor], torch.Tensor]
 
 #: From this many files on, reading them is worth worker processes.
 MANY_FILES = 256
+
+#: Bytes for a process that reads: its own, and the batches that it has ready.
+WORKER_MEMORY = 2**29
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,8 @@ class Batch:
         Number -> digest of the content, of the broken ones too, where asked for.
     broken : dict
         Number -> why that image could not be read.
+    seconds : float
+        Processor time that it took to read them, and to preprocess them if they are.
     """
 
     rows: np.ndarray
@@ -72,6 +79,7 @@ class Batch:
     labels: dict[int, Any]
     digests: dict[int, bytes]
     broken: dict[int, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +138,31 @@ class Source:
         sampler = getattr(self.items, "batch_sampler", None)
         return getattr(self.items, "batch_size", None) or getattr(sampler, "batch_size", None)
 
+    @property
+    def about(self) -> int | None:
+        """How many images there will be, more or less; None for a stream."""
+        if self.count is not None or not isinstance(self.items, DataLoader):
+            return self.count
+        try:
+            return len(self.items) * (self.batch_size or 1)
+        except TypeError:
+            return None
+
     def name(self, row: int) -> str:
         """Return what to call an image in a message: its file, or its number."""
         return self.paths[row] if self.paths else f"image {row}"
 
-    def workers(self, wanted: int | str, prepare: Prepare | None = None) -> int:
-        """Return how many processes read the images; 0 is this process itself."""
+    @property
+    def threads(self) -> int:
+        """How many threads of this process read the images, where no other processes do."""
+        return cores() if isinstance(self.items, _Files) else 1
+
+    def workers(self, wanted: int | str, device: torch.device, prepare: Prepare) -> int:
+        """Return how many processes read the images; 0 is this process itself.
+
+        Where the model runs on the processor too, processes would only take turns with it: they would take
+        its cores in the middle of a batch. Threads read a batch while the model rests.
+        """
         if isinstance(self.items, DataLoader):
             return self.items.num_workers
         if wanted != "auto":
@@ -144,13 +171,14 @@ class Source:
                     f'Expected num_workers to be "auto" or a whole number from 0, got {wanted!r}.'
                 )
             return int(wanted)
-        if not isinstance(self.items, _Files) or len(self.items) < MANY_FILES:
+        few = not isinstance(self.items, _Files) or len(self.items) < MANY_FILES
+        if few or device.type == "cpu":
             return 0
         try:
             pickle.dumps(prepare)  # what starts without fork needs this
         except Exception:
             return 0
-        return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4, 8)
+        return max(1, min(cores(), free_memory() // WORKER_MEMORY))
 
     def batches(
         self,
@@ -160,7 +188,7 @@ class Source:
         num_workers: int = 0,
         digests: bool = False,
     ) -> Iterator[Batch]:
-        """Yield the images, batch by batch.
+        """Yield the images, batch by batch; each is good until the next is asked for.
 
         Parameters
         ----------
@@ -177,16 +205,31 @@ class Source:
         if isinstance(self.items, DataLoader):
             return _loaded(self.items, digests)
         one_by_one = isinstance(self.items, _Files)
+        pool = _Pool(self.threads) if one_by_one and not num_workers else None
         loader = DataLoader(
-            _Reading(self.items, prepare if one_by_one else None, digests),
+            _Reading(self.items, prepare if one_by_one else None, digests, pool),
             batch_sampler=[list(chunk) for chunk in chunks],  # pyright: ignore[reportArgumentType]
             num_workers=num_workers,
             # A seed for the workers, without a draw from the generator that is the user's.
             generator=torch.Generator().manual_seed(torch.initial_seed() % 2**63),
-            collate_fn=partial(_together, prepare=prepare, prepared=one_by_one),
+            collate_fn=partial(
+                _together,
+                prepare=prepare,
+                prepared=one_by_one,
+                stack=pool.stack if pool else torch.stack,
+            ),
             worker_init_fn=_leave_quietly,
         )
         return _raised(iter(loader))
+
+    def some(self, prepare: Prepare, scan: Scan, count: int) -> Batch | None:
+        """Return a few images from all over the data, or one, or None where none can be read."""
+        rows = np.setdiff1d(np.arange(len(scan.digests)), list(scan.broken)).tolist()
+        few = rows[:: max(1, len(rows) // count)][:count]
+        for batch in self.batches([few, *([row] for row in rows)], prepare):
+            if len(batch.rows):  # a file may turn out to be no image
+                return batch
+        return None
 
     def scan(self, *, num_workers: int = 0, show: bool = True) -> Scan:
         """Read every image's content once, and keep its digest and label."""
@@ -368,7 +411,7 @@ class _Files(Dataset):
         label = [] if self.labels is None else [int(self.labels[row])]
         found = content_digest(content) if digest else b""
         try:
-            return decode_image(content, str(self.paths[row])), label, found
+            return decode(content, str(self.paths[row])), label, found
         except UnreadableImage as error:
             raise _Broken(error.reason, found) from None
 
@@ -402,15 +445,51 @@ class _Entry:
     digest: bytes = b""
     broken: str = ""
     wrong_use: str = ""
+    seconds: float = 0.0
+
+
+class _Pool(ThreadPoolExecutor):
+    """Threads that read files and put them together; decoding lets other threads run."""
+
+    def __init__(self, threads: int) -> None:
+        # each has its own image: within one no other threads are of use
+        super().__init__(threads, initializer=torch.set_num_threads, initargs=(1,))
+        self.memory = torch.empty(0)
+
+    def stack(self, images: list[torch.Tensor]) -> torch.Tensor:
+        """Do as `torch.stack`, in memory that is used again: new memory costs as much as the copy."""
+        first = images[0]
+        if any(image.shape != first.shape or image.dtype != first.dtype for image in images):
+            return torch.stack(images)  # which says what is wrong
+        usable = self.memory.shape[1:] == first.shape and self.memory.dtype == first.dtype
+        if not usable or len(self.memory) < len(images):
+            self.memory = torch.empty((len(images), *first.shape), dtype=first.dtype)
+        together = self.memory[: len(images)]
+        for _ in self.map(torch.Tensor.copy_, together.unbind(), images):
+            pass  # raise what was raised
+        return together
 
 
 class _Reading(Dataset):
     """A dataset that turns row numbers into entries; what raises in it is an entry too."""
 
-    def __init__(self, items: Any, prepare: Prepare | None, digests: bool) -> None:
-        self.items, self.prepare, self.digests = items, prepare, digests
+    def __init__(
+        self, items: Any, prepare: Prepare | None, digests: bool, pool: _Pool | None
+    ) -> None:
+        self.items, self.prepare, self.digests, self.pool = items, prepare, digests, pool
+
+    def __getitems__(self, rows: list[int]) -> list[_Entry]:
+        if not isinstance(self.items, _Files):
+            return [self[row] for row in rows]
+        with silenced():  # here: threads cannot do that, each for itself
+            return list((self.pool.map if self.pool else map)(self.__getitem__, rows))
 
     def __getitem__(self, row: int) -> _Entry:
+        start = time.thread_time()
+        entry = self._entry(row)
+        return replace(entry, seconds=time.thread_time() - start)
+
+    def _entry(self, row: int) -> _Entry:
         try:
             read = self.items.read if isinstance(self.items, _Files) else self._read_item
             image, label, digest = read(row, self.digests)
@@ -449,7 +528,12 @@ class _Reading(Dataset):
         return image, rest[:1], _tensor_digest(image) if digest else b""
 
 
-def _together(entries: list[_Entry], prepare: Prepare | None, prepared: bool) -> Batch | str:
+def _together(
+    entries: list[_Entry],
+    prepare: Prepare | None,
+    prepared: bool,
+    stack: Callable[[list[torch.Tensor]], torch.Tensor],
+) -> Batch | str:
     """Make a batch; a string is the sentence to raise."""
     wrong = next((entry.wrong_use for entry in entries if entry.wrong_use), "")
     if wrong:
@@ -461,7 +545,7 @@ def _together(entries: list[_Entry], prepare: Prepare | None, prepared: bool) ->
         try:
             if not prepared and len({(image.shape, image.dtype) for image in images}) > 1:
                 images, prepared = [prepare(image[None])[0] for image in images], True
-            stacked = torch.stack(images)
+            stacked = stack(images)
         except FeatxError as error:
             return str(error)
         except RuntimeError as error:
@@ -476,6 +560,7 @@ def _together(entries: list[_Entry], prepare: Prepare | None, prepared: bool) ->
         {entry.row: label for entry in good for label in entry.label},
         {entry.row: entry.digest for entry in entries},
         {entry.row: entry.broken for entry in entries if entry.image is None},
+        sum(entry.seconds for entry in entries),
     )
 
 

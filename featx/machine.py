@@ -1,0 +1,72 @@
+"""What this machine has to offer: cores, memory, bfloat16 instructions, a compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+__all__ = ["bfloat16_instructions", "cores", "free_memory", "has_compiler"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return (
+        len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else psutil.cpu_count() or 1
+    )
+
+
+def free_memory(device: torch.device | None = None) -> int:
+    """Return how many bytes of memory can still be taken: of a GPU's, the machine's, or its container's."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    free = psutil.virtual_memory().available
+    try:  # a container may have less than the machine it runs on
+        limit = int((_CGROUP / "memory.max").read_text())  # "max" where there is no limit
+        used = int((_CGROUP / "memory.current").read_text())
+        kept = (_CGROUP / "memory.stat").read_text().split()  # files that are kept for later
+        free = min(free, limit - used + int(kept[kept.index("inactive_file") + 1]))
+    except (OSError, ValueError):
+        pass
+    return max(0, free)
+
+
+def bfloat16_instructions(device: torch.device) -> str:
+    """Name the instructions for bfloat16 that a device has.
+
+    Parameters
+    ----------
+    device
+        Where the model runs.
+
+    Returns
+    -------
+    str
+        ``"AMX"``, ``"AVX512-BF16"`` or ``"GPU"``; empty where bfloat16 would only be imitated, and slow.
+    """
+    if device.type == "cuda":
+        return "GPU" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
+    look = getattr(torch.cpu, "get_capabilities", None)  # not in every torch
+    known: dict[str, Any] = look() if look and device.type == "cpu" else {}
+    if known.get("amx_bf16"):
+        return "AMX"
+    return "AVX512-BF16" if known.get("avx512_bf16") else ""
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Say whether `torch.compile` finds what it needs: a C++ compiler, on a GPU Triton as well."""
+    name = os.environ.get("CXX", "c++").split()[0]
+    found = any(shutil.which(each) for each in (name, "g++", "clang++"))
+    if device.type == "cuda":
+        from torch.utils._triton import has_triton
+
+        return found and has_triton()
+    return found
