@@ -13,10 +13,14 @@
                 items.npy        the digest of each image's content
                 features.npy     float32 (N, D): row i belongs to image i; one file a layer
                 journal-0.jsonl  a line for each finished chunk of rows, with their SHA-256 and its own
+                seal.json        what the file system said of the files when all rows were found right
 
 A row counts only when a whole line of a journal vouches for it and its bytes have that line's SHA-256. This
 one rule covers an interrupted run, a truncated file, a flipped bit and a full disk alike: what it does not
 vouch for is computed again. Rows of images that another data set shares are copied, not computed.
+
+To read all rows takes a while where there are millions. So a view that is complete and right is sealed: while
+size, times and inode of its files stay the same, nobody has written to them, and they are not read again.
 """
 
 from __future__ import annotations
@@ -249,14 +253,37 @@ class View:
 
     def verify(self) -> None:
         """Find out which rows are there: set `done` and `broken`."""
-        self.done[:] = False
         self.broken = {}
-        if not self._is_sound():
+        self.done[:] = self._is_sealed()
+        if self.done.all() or not self._is_sound():
             return
+        stamps = self._stamps()
+        is_past = _clock(self.folder) > max(changed for changed, *_ in stamps.values())
         for start, stop, line in _journal_lines(self.folder, len(self)):
             if self._sums(start, stop) == line["sha256"]:
                 self.done[start:stop] = True
                 self.broken |= {int(row): why for row, why in line.get("broken", {}).items()}
+        # Whoever writes to a file now gives it a later time, so that the seal breaks: if the clock of the file
+        # system had moved on since the last write, for it moves in steps of some milliseconds.
+        if self.complete and is_past and stamps == self._stamps():
+            with contextlib.suppress(OSError):  # it may be read-only
+                write_atomically(self.folder / "seal.json", signed({"stamps": stamps}))
+
+    def _is_sealed(self) -> bool:
+        known = _read_signed(self.folder / "seal.json").get("stamps")
+        return known is not None and known == self._stamps() and self._has_items()
+
+    def _stamps(self) -> dict[str, list[int]]:
+        """Return what changes whenever somebody writes to a file: name -> times, size, inode."""
+        names = ["items.npy", *map(file_name, self.widths)]
+        try:
+            found = [(self.folder / name).stat() for name in names]
+        except OSError:
+            return {}
+        return {
+            name: [each.st_ctime_ns, each.st_mtime_ns, each.st_size, each.st_ino]
+            for name, each in zip(names, found, strict=True)
+        }
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return layer -> read-only memory map ``(N, D)``."""
@@ -267,13 +294,15 @@ class View:
     def _is_sound(self) -> bool:
         """Say whether the files have the form they should have, so that rows can be looked at."""
         try:
-            items = (self.folder / "items.npy").read_bytes()
-            return items == _npy(self.digests) and all(
+            return self._has_items() and all(
                 path.stat().st_size == size and _starts_with(path, header)
                 for path, header, size in self._layout()
             )
         except OSError:
             return False
+
+    def _has_items(self) -> bool:
+        return (self.folder / "items.npy").read_bytes() == _npy(self.digests)
 
     def _layout(self) -> Iterator[tuple[Path, bytes, int]]:
         """Yield path, header and size of each layer's file."""
@@ -534,6 +563,19 @@ def _read_digests(path: Path) -> np.ndarray | None:
     digests = np.frombuffer(rows[: len(rows) // DIGEST_BYTES * DIGEST_BYTES], np.uint8)
     digests = digests.reshape(-1, DIGEST_BYTES)
     return digests if _npy(digests) == content else None
+
+
+def _clock(folder: Path) -> int:
+    """Return the file system's time, in ns; 0 where it cannot be told: Windows gives that of the creation."""
+    new = folder / f".clock.{secrets.token_hex(6)}"
+    try:
+        new.touch()
+        return new.stat().st_ctime_ns if os.name == "posix" else 0
+    except OSError:  # it may be read-only
+        return 0
+    finally:
+        with contextlib.suppress(OSError):
+            new.unlink()
 
 
 def _starts_with(path: Path, header: bytes) -> bool:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -192,6 +193,33 @@ def test_a_damaged_note_of_a_broken_image_serves_no_row_for_it(
         features = cached(backbone, folder, cache)
         assert features.paths == expected.paths
         assert np.array_equal(features.X, expected.X)
+
+
+def test_a_sealed_cache_is_not_read_again_and_the_seal_breaks_when_anybody_writes(
+    backbone, images, tmp_path, monkeypatch
+):
+    X = np.array(cached(backbone, images, tmp_path).X)
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.rglob("seal.json")):  # once the clock of the file system has moved on
+        assert time.monotonic() < deadline
+        cached(backbone, images, tmp_path)
+    read = []
+    really = store.View._sums
+    monkeypatch.setattr(
+        store.View, "_sums", lambda self, *rows: read.append(rows) or really(self, *rows)
+    )
+    assert cached(backbone, images, tmp_path).plan.computed == 0
+    assert read == []
+    (path,) = tmp_path.rglob("features.npy")
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as if nothing had been
+    again = cached(backbone, images, tmp_path)
+    assert read
+    assert again.plan.computed == 4
+    assert np.array_equal(again.X, X)
 
 
 def test_a_damaged_neighbour_harms_nobody(backbone, images, tmp_path):
