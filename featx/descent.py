@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from featx.machine import free_memory
+
 __all__ = [
     "Descent",
     "Rows",
@@ -39,8 +41,12 @@ class Rows:
         self.count, self.width = len(self.index), X.shape[1]
         self.device = device_of(X)
         self.wide = widest_float(self.device)
-        self.small = self.count * self.width <= EXACT_CELLS
+        cells = self.count * self.width
+        self.small = cells <= EXACT_CELLS
         self.dtype = self.wide if self.small else torch.float32
+        # held where that is a small part of what is free: to scale them anew for each step takes longer
+        # than the step
+        self.held = self.small or 4 * cells <= free_memory(self.device) / 8
         self.mean = mean.to(self.device, self.wide)
         self._kept: list[tuple[slice, torch.Tensor]] = []
 
@@ -50,7 +56,7 @@ class Rows:
             return
         for at, x in blocks(self.X, self.index, self.wide):
             block = at, ((x - self.mean) / self.scale).to(self.dtype)
-            if self.small:
+            if self.held:
                 self._kept.append(block)
             yield block
 
@@ -179,7 +185,7 @@ class Descent:
             g = g * share[:, None]
             loss += float((share * row_loss).sum(dtype=rows.wide))
             self.curvature[at] = share * curvature
-            gW += x.T @ g
+            gW += (g.T @ x).T  # quicker than x.T @ g, which is as large
             gb += g.sum(0, dtype=rows.wide)
         gW += ridge * W
         length = float(W.norm())

@@ -263,8 +263,8 @@ class View:
             if self._sums(start, stop) == line["sha256"]:
                 self.done[start:stop] = True
                 self.broken |= {int(row): why for row, why in line.get("broken", {}).items()}
-        # Whoever writes to a file now gives it a later time, so that the seal breaks: if the clock of the file
-        # system had moved on since the last write, for it moves in steps of some milliseconds.
+        # Whoever writes to a file now gives it a later time, so that the seal breaks: if the clock of the
+        # file system had moved on since the last write, for it moves in steps of some milliseconds.
         if self.complete and is_past and stamps == self._stamps():
             with contextlib.suppress(OSError):  # it may be read-only
                 write_atomically(self.folder / "seal.json", signed({"stamps": stamps}))
