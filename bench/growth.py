@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -65,16 +63,14 @@ def resume(count: int) -> dict[str, int]:
     """Kill an extraction in the middle, and go on; return how many images were computed twice."""
     backbone, batch = featx.load_backbone("glyphnet"), 256
     with tempfile.TemporaryDirectory() as folder:
-        child = os.fork()
-        if not child:
-            featx.extract(backbone, Drawn(count), cache_dir=folder, progress=False)
-            os._exit(0)
+        command = [sys.executable, __file__, "--work", folder, "--sizes", str(count)]
+        child = subprocess.Popen(command)
         while not (journals := list(Path(folder).rglob("journal-0.jsonl"))):
             time.sleep(0.01)
         while journals[0].read_bytes().count(b"\n") < count / batch / 2:
             time.sleep(0.01)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        child.kill()
+        child.wait()
         done = journals[0].read_bytes().count(b"sha256") * batch
         features = featx.extract(backbone, Drawn(count), cache_dir=folder, progress=False)
     return {"done": done, "twice": features.plan.computed - (count - done)}
@@ -135,7 +131,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[16000, 1_000_000])
     parser.add_argument("--part", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--work", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.work:
+        data = Drawn(chosen.sizes[0])
+        featx.extract(featx.load_backbone("glyphnet"), data, cache_dir=chosen.work, progress=False)
+        return
     if chosen.part:
         part, count = chosen.part
         print(json.dumps(PARTS[part](int(count))))
