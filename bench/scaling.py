@@ -1,6 +1,6 @@
 """`featx extract` under `torchrun`: two and four processes beside one, and the same bits.
 
-    python bench/scaling.py [--images 512] [--backbone resnet18]
+    python bench/scaling.py [--images 1024] [--backbone resnet18]
 
 One thread for each process, the same JPEG files, a fresh cache each time. The efficiency is the speed-up
 over the number of processes, or of cores where there are fewer of those. X.npy must be the same each time.
@@ -23,7 +23,7 @@ from extraction import CORES, write_photos
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--json", type=Path, help="write the figures here as well")

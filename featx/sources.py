@@ -155,7 +155,8 @@ class Source:
     @property
     def threads(self) -> int:
         """How many threads of this process read the images, where no other processes do."""
-        return cores() if isinstance(self.items, _Files) else 1
+        # as many as torch may use: where several processes share a machine, each has its part
+        return torch.get_num_threads() if isinstance(self.items, _Files) else 1
 
     def workers(self, wanted: int | str, device: torch.device, prepare: Prepare) -> int:
         """Return how many processes read the images; 0 is this process itself.
