@@ -1,6 +1,7 @@
 """`featx.extract` beside the tutorials' loop, `create_feature_extractor`, and the limit.
 
     python bench/extraction.py [--models resnet18 vit_b_16] [--images 256] [--rounds 3] [--device cpu]
+        [--json FILE] [--picture FILE.png]
 
 Twice for each model: from JPEG files on disk (500 x 375), and from a uint8 tensor in memory (224 x 224;
 GlyphNet 32 x 32). All ways run in turn, as many rounds as asked for; the table gives images a second
@@ -9,8 +10,9 @@ GlyphNet 32 x 32). All ways run in turn, as many rounds as asked for; the table 
 * tutorial: `eval()`, `no_grad()`, the head replaced by `Identity`, a `DataLoader` with a worker for each core
   (from memory: batches of the tensor), float32.
 * extractor: the same with torchvision's `create_feature_extractor`.
-* thingsvision, embetter: the two peers, where they are installed (embetter takes timm's models, so it is
-  measured with resnet18 only).
+* embetter: from files, where it is installed, with timm's model of the same name and random weights; its
+  preprocessing is timm's, so its features are others. (The other peer, thingsvision 2.7, wants torchvision
+  0.15 and TensorFlow before 2.16, and so cannot stand beside a torch of today.)
 * forward: the forward pass alone on images that lie ready, the quickest of all combinations of float32 and
   bfloat16 (by autocast, or of the weights), `channels_last`, and BatchNorm folded.
 * limit: forward, and to decode and preprocess alone, one after the other: both want the same cores. On a GPU
@@ -32,7 +34,10 @@ from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
+from unittest.mock import patch
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
@@ -99,6 +104,27 @@ class _Only(nn.Module):
 
     def forward(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return outputs[self.name]
+
+
+def embetter(backbone: featx.Backbone, folder: Path) -> Way | None:
+    """Use the peer as its documentation shows, but for the weights, which it would download."""
+    try:
+        import timm
+        from embetter.vision import ImageLoader, TimmEncoder
+    except ImportError:
+        return None
+    create = timm.create_model
+
+    def without_weights(name: str, pretrained: bool = False, **options: Any) -> nn.Module:
+        return create(name, pretrained=False, **options)
+
+    name = {"vit_b_16": "vit_base_patch16_224"}.get(backbone.name, backbone.name)
+    if name not in timm.list_models():
+        return None
+    with patch.object(timm, "create_model", without_weights):
+        encoder = TimmEncoder(name)
+    paths = [str(path) for path in sorted(folder.rglob("*.jpg"))]
+    return lambda: torch.from_numpy(encoder.transform(ImageLoader().transform(paths)))
 
 
 def loop(model: nn.Module, batches: Iterable[torch.Tensor], device: str) -> torch.Tensor:
@@ -199,9 +225,11 @@ def compare(
                 prepare(batch.images)
         return ready
 
+    if isinstance(data, Path) and (peer := embetter(backbone, data)):
+        ways["embetter"] = peer
     parts: dict[str, Way] = {"read and preprocess": read, f"forward ({best})": alone[best]}
     seconds, rows = measure(ways | parts, rounds)
-    for name in ways:
+    for name in ("extractor", "featx"):
         a, b = rows[name], rows["tutorial"]
         cosine = nn.functional.cosine_similarity(a.double(), b.double(), eps=1e-30).min()
         assert cosine > 0.999, f"{title}: the features of {name} differ (cosine {cosine:.4f})"
@@ -262,6 +290,29 @@ def from_memory(
     )
 
 
+def draw(figures: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
+    """Draw how many times as fast as the tutorial's loop each way is."""
+    ways = {"extractor": "create_feature_extractor", "featx": "featx.extract", "limit": "limit"}
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
+        for number, (way, label) in enumerate(ways.items()):
+            at = np.arange(len(figures)) + 0.27 * (number - 1)
+            ratios = [each[part][way] / each[part]["tutorial"] for each in figures.values()]
+            bars = ax.bar(
+                at, ratios, 0.25, label=label, color=f"C{number}", hatch=["", "//", ".."][number]
+            )
+            ax.bar_label(bars, fmt="%.1f", fontsize=8)
+        ax.axhline(1, color="black", linewidth=1)
+        ax.set_xticks(np.arange(len(figures)), list(figures), fontsize=9)
+        ax.set_title(title)
+    axes[0].set_ylabel("times the tutorial's loop")
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+PARTS = {"files": "From JPEG files", "memory": "From memory"}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
@@ -269,6 +320,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", type=Path, help="write the figures here as well")
+    parser.add_argument("--picture", type=Path, help="draw the ratios here")
     chosen = parser.parse_args()
     warnings.filterwarnings("ignore", "This DataLoader will create")  # where there is one core
     print(
@@ -288,6 +340,8 @@ def main() -> None:
                 "files": from_files(backbone, folder, shared),
                 "memory": from_memory(backbone, folder, shared),
             }
+    if chosen.picture:
+        draw(figures, chosen.picture)
     if chosen.json:
         chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
 
