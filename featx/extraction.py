@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import pickle
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,7 @@ from featx.features import Features, Plan, load_features
 from featx.fingerprint import code_of, describe
 from featx.inference import PRECISIONS, Forward, Settings, choose, forward
 from featx.layers import LayerReader
-from featx.machine import cores, free_memory
+from featx.machine import cores, free_memory, out_of_memory
 from featx.processes import Group, join_group
 from featx.progress import progress_bar
 from featx.shapes import trace_shapes
@@ -92,8 +93,9 @@ def extract(
         ``"float32"``, ``"bfloat16"`` or ``"float16"``. ``"auto"``: bfloat16 where that is quicker and gives
         the same features, else float32; float32 for small jobs. The result is float32 in any case.
     num_workers
-        Processes that read images. ``"auto"``: some for many files, else none. In each of them your
-        `Dataset` is used at once.
+        Processes that read images. ``"auto"``: some for many files and a model on a GPU, else none. In
+        each of them your `Dataset` is used at once. With none, files are read and preprocessed by several
+        threads; preprocessing that draws random numbers is called for one image after the other.
     compile
         Whether the model goes through `torch.compile`, which takes up to a minute. ``"auto"``: for jobs so
         long that it pays.
@@ -141,8 +143,10 @@ def extract(
     prepare = partial(
         prepare_images, preprocess=backbone.preprocess, in_channels=backbone.in_channels
     )
+    size, in_turn = _look_at(prepare, backbone.in_channels)
     if batch_size == "auto":
-        batch_size = _batch_size(prepare, backbone.in_channels, target)
+        # the same for all processes: it says which images a stream yields together
+        batch_size = group.from_first(lambda: _batch_size(size, target))
     source = open_source(data, int(batch_size))
     plan = Plan(
         str(target),
@@ -160,6 +164,7 @@ def extract(
         plan,
         target,
         compile,
+        in_turn,
         on_error,
         progress and group.is_first,
     )
@@ -195,6 +200,7 @@ class _Job:
     plan: Plan
     target: torch.device
     compile: bool | str
+    in_turn: bool
     on_error: str
     show: bool
     forward: Forward | None = None
@@ -223,15 +229,20 @@ class _Job:
                     keep=keep,
                     compile=self.compile,
                 )
-        except (
-            Exception
-        ):  # as it is, then; if it does not run so either, that is told when it is used
-            return Settings("float32" if asked == "auto" else asked), []
+        except Exception as error:
+            # as it is, then; if it does not run so either, that is told when it is used
+            return Settings("float32" if asked == "auto" else asked), [_as_it_is(error)]
 
     def use(self, settings: Settings) -> None:
         """Run the model with these settings from now on."""
+        notes, size = self.plan.notes, self.plan.batch_size
+        try:
+            self.forward = forward(self.reader, settings, size, notes.append)
+        except Exception as error:  # it worked a moment ago: there is no memory left for the copy
+            settings = Settings(settings.precision)
+            self.forward = forward(self.reader, settings)
+            notes.append(_as_it_is(error))
         self.plan.precision, self.plan.settings = settings.precision, str(settings)
-        self.forward = forward(self.reader, settings, self.plan.batch_size, self.plan.notes.append)
 
     def refuse(self, broken: dict[str, str]) -> None:
         """Raise for what is no readable image, if that was asked for."""
@@ -244,13 +255,8 @@ class _Job:
 
     def compute(self, images: torch.Tensor, prepared: bool) -> dict[str, np.ndarray]:
         """Return layer -> features, float32 ``(n, D)``."""
-        x = images.to(self.target)
         with torch.inference_mode():
-            x = x if prepared else self.prepare(x)
-            if self.forward is None:
-                settings, self.plan.notes[:] = self.choose(x, self.source.about, keep=False)
-                self.use(settings)
-            parts = self._in_parts(x)
+            parts = self._in_parts(images, prepared)
         rows = {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}
         for layer, values in rows.items():
             if not np.isfinite(values).all():
@@ -265,20 +271,25 @@ class _Job:
                 )
         return rows
 
-    def _in_parts(self, x: torch.Tensor) -> list[dict[str, np.ndarray]]:
+    def _in_parts(self, images: torch.Tensor, prepared: bool) -> list[dict[str, np.ndarray]]:
         """Run the model on as many images at a time as fit into memory."""
-        assert self.forward is not None
-        parts, at, step = [], 0, min(len(x), self.plan.batch_size)
-        while at < len(x):
-            some = x[at : at + step]
+        parts, at, step = [], 0, min(len(images), self.plan.batch_size)
+        while at < len(images):
+            some = images[at : at + step]
             try:
-                outputs = self.forward(some)
+                x = some.to(self.target)
+                x = x if prepared else self.prepare(x)
+                if self.forward is None:
+                    settings, self.plan.notes[:] = self.choose(x, self.source.about, keep=False)
+                    self.use(settings)
+                assert self.forward is not None
+                outputs = self.forward(x)
                 parts.append({layer: out.float().cpu().numpy() for layer, out in outputs.items()})
                 at += len(some)
                 continue
             except Exception as error:  # a model of the user's own may raise anything
-                if len(some) == 1 or not _out_of_memory(error):
-                    raise self._explained(error, some) from error
+                if len(some) == 1 or not out_of_memory(error):
+                    raise self._explained(error, some, prepared) from error
             # outside of "except", for the traceback there holds what the memory is full of
             step = len(some) // 2
             self.plan.batch_size = step
@@ -287,16 +298,17 @@ class _Job:
             )
         return parts
 
-    def _explained(self, error: Exception, x: torch.Tensor) -> Exception:
+    def _explained(self, error: Exception, x: torch.Tensor, prepared: bool) -> Exception:
         """Say in one sentence what went wrong in the forward pass, where that can be told."""
         if isinstance(error, FeatxError):
             return error
-        if _out_of_memory(error):
+        if out_of_memory(error):
             return FeatxError(
                 f"Expected an image that fits into the memory of {self.plan.device}, but not even one of "
                 f"{tuple(x.shape[1:])} does. Use a smaller backbone, or close other programs."
             )
         try:
+            x = self.prepare(x.to(self.target)) if not prepared else x.to(self.target)
             trace_shapes(self.backbone.model, x[:1])  # names the layer
         except FeatxError as named:
             return named
@@ -311,7 +323,11 @@ class _Job:
         """Yield batches, and a function that computes the features of some of a batch's images."""
         seconds = self.plan.seconds
         batches = self.source.batches(
-            chunks, self.prepare, num_workers=self.plan.num_workers, digests=digests
+            chunks,
+            self.prepare,
+            num_workers=self.plan.num_workers,
+            digests=digests,
+            in_turn=self.in_turn,
         )
         with progress_bar("extract", total, show=self.show) as advance:
             while True:
@@ -350,6 +366,9 @@ class _Found:
 
 def _to_memory(job: _Job) -> _Found:
     count = job.source.count
+    if job.source.stands_still and not job.in_turn and (count or 0) > job.plan.batch_size:
+        settings, job.plan.notes[:] = _choose_for(job, count or 0)
+        job.use(settings)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in job.reader.names}
     whole: dict[str, np.ndarray] = {}
     rows: list[int] = []
@@ -385,7 +404,9 @@ def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
         lambda: job.source.scan(num_workers=job.plan.num_workers, show=job.show)
     )
     _check_any(job, len(scan.digests) - len(scan.broken), scan.broken)
-    settings, job.plan.notes[:] = group.from_first(lambda: _choose_for(job, scan))
+    settings, job.plan.notes[:] = group.from_first(
+        lambda: _choose_for(job, len(scan.digests), scan.broken, keep=True)
+    )
     job.use(replace(settings, compiled=False))  # for one image; compiling is for those to come
     canary, preprocessing = group.from_first(lambda: _canary(job, scan))
     key = {**job.meta(), "preprocessing": preprocessing}
@@ -410,8 +431,7 @@ def _to_store(job: _Job, cache_dir: Path, group: Group) -> _Found:
             group.from_first(lambda view=view, lock=lock: _lock(view, lock))
             if group.from_first(lambda known=known: recipe.broken() != known):
                 continue  # another process has found out more in the meantime
-            job.use(settings)
-            _fill(job, group, scan, rows, view)
+            _fill(job, group, scan, rows, view, settings)
             found = group.from_first(lambda view=view: _broken_rows(view, recipe))
             unreadable |= {int(rows[row]): why for row, why in found.items()}
             if found:
@@ -450,7 +470,9 @@ def _broken_rows(view: View, recipe: Recipe) -> dict[int, str]:
     return view.broken
 
 
-def _fill(job: _Job, group: Group, scan: Scan, rows: np.ndarray, view: View) -> None:
+def _fill(
+    job: _Job, group: Group, scan: Scan, rows: np.ndarray, view: View, settings: Settings
+) -> None:
     """Compute the rows that the view lacks: each process of the group some of its chunks."""
 
     def prepare() -> tuple[int, np.ndarray]:
@@ -473,6 +495,12 @@ def _fill(job: _Job, group: Group, scan: Scan, rows: np.ndarray, view: View) -> 
             if own is None:  # a DataLoader yields the others' batches too
                 continue
             missing = ~view.done[at]
+            if view.done[own.start : own.stop].sum() + missing.sum() + len(broken) < len(own):
+                raise FeatxError(
+                    f"Expected the images {own.start} to {own.stop - 1} in one batch, as when the data was "
+                    f"looked through, got {len(at) + len(broken)} of them. Name a batch_size, so that it is "
+                    "the same each time and in each process."
+                )
             if missing.any():
                 values = features(missing)
                 start = time.perf_counter()
@@ -483,6 +511,7 @@ def _fill(job: _Job, group: Group, scan: Scan, rows: np.ndarray, view: View) -> 
     with closing(view):
         chunk, view.done = group.from_first(prepare)
         job.plan.batch_size = chunk
+        job.use(settings)  # with that size: it is compiled for it
         chunks = scan.batches if scan.batches is not None else _chunks(len(rows), chunk)
         todo = [each for each in chunks if not view.done[each.start : each.stop].all()]
         mine = {each.start: each for each in todo[group.rank :: group.size]}
@@ -501,14 +530,16 @@ def _check_unchanged(job: _Job, scan: Scan, batch: Batch) -> None:
             )
 
 
-def _choose_for(job: _Job, scan: Scan) -> tuple[Settings, list[str]]:
+def _choose_for(
+    job: _Job, count: int, broken: Collection[int] = (), keep: bool = False
+) -> tuple[Settings, list[str]]:
     """Choose how the model is run, by images from all over the data."""
-    batch = job.source.some(job.prepare, scan, TRIED)
+    batch = job.source.some(job.prepare, TRIED, broken, count)
     if batch is None:
         return Settings(), []  # there is nothing to run it on
     with torch.inference_mode():
         x = batch.images if batch.prepared else job.prepare(batch.images)
-    return job.choose(x, len(scan.digests), keep=True)
+    return job.choose(x, count, keep)
 
 
 def _canary(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], str]:
@@ -521,7 +552,7 @@ def _canary(job: _Job, scan: Scan) -> tuple[dict[str, np.ndarray], str]:
         return _run_noise(job, [(224, 224), (96, 160)])
     except FeatxError:
         # Perhaps nothing resizes, and the model takes another size: that of the data.
-        some = job.source.some(job.prepare, scan, 1)
+        some = job.source.some(job.prepare, 1, scan.broken, len(scan.digests))
         if some is None:
             raise
         return _run_noise(job, [tuple(some.images.shape[-2:])])
@@ -635,23 +666,35 @@ def _is_whole(number: Any) -> bool:
     return isinstance(number, Integral) and not isinstance(number, bool)  # NumPy's numbers too
 
 
-def _batch_size(
-    prepare: Callable[[torch.Tensor], torch.Tensor], in_channels: int, target: torch.device
-) -> int:
-    try:
-        height, width = prepare(torch.zeros(1, in_channels, 224, 224)).shape[-2:]
-    except Exception:  # preprocessing that takes images of one size only
+def _look_at(
+    prepare: Callable[[torch.Tensor], torch.Tensor], in_channels: int
+) -> tuple[tuple[int, ...] | None, bool]:
+    """Return the size of preprocessed images, if that is known; and whether random numbers are drawn."""
+    before = _random_states()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            size = tuple(prepare(torch.zeros(1, in_channels, 224, 224)).shape[-2:])
+        except Exception:  # preprocessing that takes images of one size only
+            return None, True
+        return size, _random_states() != before
+
+
+def _batch_size(size: tuple[int, ...] | None, target: torch.device) -> int:
+    if size is None:
         return 32
-    most = 256 if height * width <= 64 * 64 or target.type == "cuda" else 32
+    pixels = math.prod(size)
+    most = 256 if pixels <= 64 * 64 or target.type == "cuda" else 32
     # What a model's first layers make of an image takes the most room: about 25 MB for 224 x 224 pixels.
-    fitting = free_memory(target) // 4 // (512 * height * width)
+    fitting = free_memory(target) // 4 // (512 * pixels)
     while most > max(1, fitting):
         most //= 2
     return most
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+def _as_it_is(error: Exception) -> str:
+    return (
+        f"The model is run as it is: {type(error).__name__}: {first_line(error)[:80].rstrip('.')}."
+    )
 
 
 def _device(device: str | torch.device) -> torch.device:

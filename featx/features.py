@@ -116,10 +116,14 @@ class Plan:
                 f"{seconds:.1f} s {_STAGES[stage]} ({seconds / total:.0%})".replace("%", " %")
                 for stage, seconds in self.shares().items()
             ]
+            shares = self.shares()
+            # of several that read: what they took together, not what was waited for
+            readers = self.num_workers or self.threads
+            shares["read"] = max(shares["read"], self.reading / readers)
             alone = [
-                f"{_STAGES[stage]} {self.computed / seconds:.0f} images/s"
-                for stage, seconds in self.shares().items()
-                if stage != "write" and seconds
+                f"{_STAGES[stage]} {self.computed / shares[stage]:.0f} images/s"
+                for stage in ("read", "model")
+                if shares[stage]
             ]
             lines.append(f"Time: {', '.join(parts)}; one without the other: {', '.join(alone)}.")
             lines.append(f"To be faster: {self._way()}.")
@@ -130,7 +134,9 @@ class Plan:
         if self.bound == "write":
             return "a cache_dir on a faster disk"
         if self.bound == "read":
-            if self.num_workers < self.cores and not self.device.startswith("cpu"):
+            reads_alone = self.num_workers == 0 and self.threads == 1
+            on_a_gpu = not self.device.startswith("cpu")
+            if self.num_workers < self.cores and (reads_alone or on_a_gpu):
                 return f"more reading processes (num_workers={self.cores})"
             return "smaller image files (the model shrinks them anyway), or more cores"
         if self.device.startswith("cpu"):

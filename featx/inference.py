@@ -147,14 +147,15 @@ def choose(
         channels_last=convolutional,
         folded=any(isinstance(m, nn.BatchNorm2d) for m in reader.backbone.model.modules()),
     )
-    if not best.as_it_is and _size(reader.backbone.model) > free_memory() / 4:
+    if not best.as_it_is and _size(reader.backbone.model) > free_memory(device) / 4:
         notes.append("The model is run as it is: there is no memory for a copy of it.")
         best = Settings(wanted)
-    reference = forward(reader, Settings())(x)
+    # who asks for a precision gets its rounding, and nothing else
+    reference = forward(reader, Settings() if precision == "auto" else plain)(x)
     for settings in _from_fast_to_plain(best, plain):
         if settings == plain:
             return plain, notes
-        problem = _problem(reader, settings, x, reference, exact=precision == "auto")
+        problem = _problem(reader, settings, x, reference)
         if not problem:
             break
         notes.append(f"Not {settings}: {problem}.")
@@ -223,14 +224,21 @@ def same_features(rows: dict[str, torch.Tensor], reference: dict[str, torch.Tens
     """
     for layer, right in reference.items():
         a, b = (each.double().cpu().numpy() for each in (rows[layer], right))
-        if not np.isfinite(a).all():
-            return f"{layer} would not be finite"
-        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        cosine = np.where(norms > 0, (a * b).sum(1) / np.where(norms > 0, norms, 1), 1).min()
-        if cosine < COSINE:
-            return f"{layer} would differ from float32 (cosine {cosine:.4f})"
+        for what, each in (("would not be", a), ("is not", b)):
+            if not np.isfinite(each).all():
+                return f"{layer} {what} finite"
+        lengths = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
+        product = lengths[0] * lengths[1]
+        cosine = (a * b).sum(1) / np.where(product > 0, product, 1)
+        cosine[(lengths[0] == 0) & (lengths[1] == 0)] = 1  # no direction is no difference
+        if cosine.min() < COSINE:
+            return f"{layer} would differ (cosine {cosine.min():.4f})"
         spread, error = (np.linalg.norm(each - each.mean(0)) for each in (b, a - b))
-        if spread and error > ERROR * spread:
+        if not spread and (a != b).any():
+            return (
+                f"the images tried do not differ in {layer}, so nobody can tell what rounding does"
+            )
+        if error > ERROR * spread:
             return f"the images differ so little in {layer} that rounding would be {error / spread:.0%} of it"
     return ""
 
@@ -250,7 +258,8 @@ def _operations(reader: LayerReader, x: torch.Tensor) -> tuple[float, bool]:
 
 def _from_fast_to_plain(best: Settings, plain: Settings) -> Iterator[Settings]:
     """Yield settings, each simpler than the one before; `plain` is last."""
-    seen = [best, replace(best, weights_too=False), Settings(best.precision)]
+    autocast = replace(best, weights_too=False)
+    seen = [best, autocast, replace(autocast, folded=False), Settings(best.precision)]
     if best.precision != plain.precision:
         seen += [replace(best, precision=plain.precision, weights_too=False)]
     yield from dict.fromkeys([*seen, plain])
@@ -261,15 +270,12 @@ def _problem(
     settings: Settings,
     x: torch.Tensor,
     reference: dict[str, torch.Tensor],
-    exact: bool,
 ) -> str:
     """Try settings; say what is wrong with them."""
     try:
-        rows = forward(reader, settings)(x)
+        return same_features(forward(reader, settings)(x), reference)
     except Exception as error:  # a model of the user's own may raise anything
         return f"the model raises {type(error).__name__}: {first_line(error)[:80].rstrip('.')}"
-    # who asks for a precision gets it, with its rounding
-    return same_features(rows, reference) if exact else ""
 
 
 def _cannot_compile(reader: LayerReader, device: torch.device) -> str:
@@ -316,7 +322,9 @@ def _fold(model: nn.Module, keep: set[str]) -> None:
             and before.op == "call_module"
             and type(modules[name]) is nn.Conv2d
             and len(before.users) == 1
+            and not any(_within(name, each) > _within(node.target, each) for each in keep)
             and name not in keep
+            and not _has_hooks(modules[name], modules[node.target])
             and calls.count(name) == calls.count(node.target) == 1
         ):
             conv: Any = modules[name]
@@ -324,6 +332,15 @@ def _fold(model: nn.Module, keep: set[str]) -> None:
             if norm.running_mean is not None:
                 model.set_submodule(name, fuse_conv_bn_eval(conv, norm))
                 model.set_submodule(node.target, nn.Identity())
+
+
+def _within(name: str, other: str) -> bool:
+    return not other or name.startswith(f"{other}.")
+
+
+def _has_hooks(*modules: nn.Module) -> bool:
+    """Say whether anybody looks at, or changes, what goes in or comes out."""
+    return any(each._forward_hooks or each._forward_pre_hooks for each in modules)
 
 
 def _compiled(reader: LayerReader, batch_size: int, tell: Callable[[str], None]) -> Forward:
@@ -342,8 +359,15 @@ def _compiled(reader: LayerReader, batch_size: int, tell: Callable[[str], None])
         return {name: model(full).flatten(1)[: len(x)]}
 
     def features(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        if works == [False]:
+            return reader(x)
         if works:
-            return filled_up(x) if works[0] else reader(x)
+            try:
+                return filled_up(x)
+            except Exception as error:  # another size of images, or too little memory
+                works[0] = False
+                tell(f"Compiled no longer: {type(error).__name__}: {first_line(error)[:80]}")
+                return reader(x)
         eager = reader(x)
         try:
             compiled = filled_up(x)

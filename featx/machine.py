@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import torch
 
-__all__ = ["bfloat16_instructions", "cores", "free_memory", "has_compiler"]
+__all__ = ["bfloat16_instructions", "cores", "free_memory", "has_compiler", "out_of_memory"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -63,10 +63,15 @@ def bfloat16_instructions(device: torch.device) -> str:
 
 def has_compiler(device: torch.device) -> bool:
     """Say whether `torch.compile` finds what it needs: a C++ compiler, on a GPU Triton as well."""
-    name = os.environ.get("CXX", "c++").split()[0]
-    found = any(shutil.which(each) for each in (name, "g++", "clang++"))
+    named = os.environ.get("CXX", "").split()[:1]
+    found = any(shutil.which(each) for each in (*named, "c++", "g++", "clang++"))
     if device.type == "cuda":
         from torch.utils._triton import has_triton
 
         return found and has_triton()
     return found
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether it is want of memory that an error tells of: torch has two ways to say so."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)

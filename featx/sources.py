@@ -7,14 +7,16 @@ nothing else that the extraction has to know.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +37,7 @@ from featx.images import (
     silenced,
     to_rgb_tensor,
 )
-from featx.machine import cores, free_memory
+from featx.machine import cores, free_memory, out_of_memory
 from featx.pixels import as_grey
 from featx.progress import progress_bar
 from featx.store import DIGEST_BYTES, content_digest
@@ -47,8 +49,10 @@ Prepare = Callable[[torch.Tensor], torch.Tensor]
 #: From this many files on, reading them is worth worker processes.
 MANY_FILES = 256
 
+MOST_WORKERS = 16
+
 #: Bytes for a process that reads: its own, and the batches that it has ready.
-WORKER_MEMORY = 2**29
+WORKER_MEMORY = 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +183,8 @@ class Source:
             pickle.dumps(prepare)  # what starts without fork needs this
         except Exception:
             return 0
-        return max(1, min(cores(), free_memory() // WORKER_MEMORY))
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # under torchrun they share the machine
+        return max(1, min(cores() // ranks, free_memory() // ranks // WORKER_MEMORY, MOST_WORKERS))
 
     def batches(
         self,
@@ -188,6 +193,7 @@ class Source:
         *,
         num_workers: int = 0,
         digests: bool = False,
+        in_turn: bool = False,
     ) -> Iterator[Batch]:
         """Yield the images, batch by batch; each is good until the next is asked for.
 
@@ -202,13 +208,15 @@ class Source:
             Processes that read.
         digests
             Whether to compute digests of the content.
+        in_turn
+            Whether to preprocess one image after the other, as random numbers must be drawn.
         """
         if isinstance(self.items, DataLoader):
             return _loaded(self.items, digests)
         one_by_one = isinstance(self.items, _Files)
         pool = _Pool(self.threads) if one_by_one and not num_workers else None
         loader = DataLoader(
-            _Reading(self.items, prepare if one_by_one else None, digests, pool),
+            _Reading(self.items, prepare if one_by_one else None, digests, pool, in_turn),
             batch_sampler=[list(chunk) for chunk in chunks],  # pyright: ignore[reportArgumentType]
             num_workers=num_workers,
             # A seed for the workers, without a draw from the generator that is the user's.
@@ -223,13 +231,23 @@ class Source:
         )
         return _raised(iter(loader))
 
-    def some(self, prepare: Prepare, scan: Scan, count: int) -> Batch | None:
+    @property
+    def stands_still(self) -> bool:
+        """Whether an image may be read once more: a `Dataset` of the user's may draw random numbers."""
+        return isinstance(self.items, (_Files, _Listed, TensorDataset))
+
+    def some(
+        self, prepare: Prepare, count: int, broken: Collection[int] = (), total: int | None = None
+    ) -> Batch | None:
         """Return a few images from all over the data, or one, or None where none can be read."""
-        rows = np.setdiff1d(np.arange(len(scan.digests)), list(scan.broken)).tolist()
-        few = rows[:: max(1, len(rows) // count)][:count]
-        for batch in self.batches([few, *([row] for row in rows)], prepare):
-            if len(batch.rows):  # a file may turn out to be no image
-                return batch
+        rows = np.setdiff1d(np.arange(total or self.count or 0), list(broken))
+        few = rows[:: max(1, len(rows) // count)][:count].tolist()
+        for chunk in chain([few], ([int(row)] for row in rows)):
+            for batch in self.batches([chunk], prepare):
+                if len(batch.rows):  # a file may turn out to be no image
+                    return batch
+            if isinstance(self.items, DataLoader):  # it has its own chunks, and was read to its end
+                break
         return None
 
     def scan(self, *, num_workers: int = 0, show: bool = True) -> Scan:
@@ -351,6 +369,8 @@ def prepare_images(images: torch.Tensor, preprocess: Prepare, in_channels: int) 
     except FeatxError:
         raise
     except Exception as error:  # it is the user's, and may raise anything
+        if out_of_memory(error):
+            raise
         raise FeatxError(
             f"Expected preprocessing that takes a tensor {tuple(x.shape)} of {x.dtype}, but it raised "
             f"{type(error).__name__}: {first_line(error)}. Images come as tensors: ToTensor and what is for "
@@ -452,51 +472,78 @@ class _Entry:
 class _Pool(ThreadPoolExecutor):
     """Threads that read files and put them together; decoding lets other threads run."""
 
-    def __init__(self, threads: int) -> None:
-        # each has its own image: within one no other threads are of use
-        super().__init__(threads, initializer=torch.set_num_threads, initargs=(1,))
-        self.memory = torch.empty(0)
+    memory = torch.empty(0)
 
     def stack(self, images: list[torch.Tensor]) -> torch.Tensor:
         """Do as `torch.stack`, in memory that is used again: new memory costs as much as the copy."""
         first = images[0]
         if any(image.shape != first.shape or image.dtype != first.dtype for image in images):
             return torch.stack(images)  # which says what is wrong
-        usable = self.memory.shape[1:] == first.shape and self.memory.dtype == first.dtype
-        if not usable or len(self.memory) < len(images):
-            self.memory = torch.empty((len(images), *first.shape), dtype=first.dtype)
-        together = self.memory[: len(images)]
-        for _ in self.map(torch.Tensor.copy_, together.unbind(), images):
-            pass  # raise what was raised
+        with torch.inference_mode(False), torch.no_grad():  # as in the threads, whatever it is here
+            usable = self.memory.shape[1:] == first.shape and self.memory.dtype == first.dtype
+            if not usable or len(self.memory) < len(images):
+                self.memory = torch.empty((len(images), *first.shape), dtype=first.dtype)
+            together = self.memory[: len(images)]
+            for _ in self.map(_copy_to, together.unbind(), images):
+                pass  # raise what was raised
         return together
+
+
+@torch.no_grad()
+def _copy_to(place: torch.Tensor, image: torch.Tensor) -> None:
+    place.copy_(image)
 
 
 class _Reading(Dataset):
     """A dataset that turns row numbers into entries; what raises in it is an entry too."""
 
     def __init__(
-        self, items: Any, prepare: Prepare | None, digests: bool, pool: _Pool | None
+        self,
+        items: Any,
+        prepare: Prepare | None,
+        digests: bool,
+        pool: _Pool | None,
+        in_turn: bool,
     ) -> None:
-        self.items, self.prepare, self.digests, self.pool = items, prepare, digests, pool
+        self.items, self.prepare, self.digests = items, prepare, digests
+        self.pool, self.in_turn = pool, in_turn
+
+    def __getitem__(self, row: int) -> _Entry:
+        return self._prepared(self._entry(row))
 
     def __getitems__(self, rows: list[int]) -> list[_Entry]:
         if not isinstance(self.items, _Files):
             return [self[row] for row in rows]
         with silenced():  # here: threads cannot do that, each for itself
-            return list((self.pool.map if self.pool else map)(self.__getitem__, rows))
+            if self.pool is None:
+                return [self[row] for row in rows]
+            if self.in_turn:
+                return [self._prepared(entry) for entry in self.pool.map(self._entry, rows)]
+            return list(self.pool.map(self.__getitem__, rows))
 
-    def __getitem__(self, row: int) -> _Entry:
+    def _prepared(self, entry: _Entry) -> _Entry:
+        if self.prepare is None or entry.image is None:
+            return entry
         start = time.thread_time()
-        entry = self._entry(row)
-        return replace(entry, seconds=time.thread_time() - start)
+        try:
+            image = self.prepare(entry.image[None])[0]
+        except FeatxError as error:
+            return _Entry(entry.row, wrong_use=str(error))
+        except Exception as error:  # want of memory
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            return _Entry(
+                entry.row,
+                wrong_use=f"Expected room to preprocess image {entry.row}, got {reason}. Use fewer "
+                "num_workers, or smaller images.",
+            )
+        return replace(entry, image=image, seconds=entry.seconds + time.thread_time() - start)
 
     def _entry(self, row: int) -> _Entry:
+        start = time.thread_time()
         try:
             read = self.items.read if isinstance(self.items, _Files) else self._read_item
             image, label, digest = read(row, self.digests)
-            if self.prepare is not None:
-                image = self.prepare(image[None])[0]
-            return _Entry(row, image, label, digest)
+            return _Entry(row, image, label, digest, seconds=time.thread_time() - start)
         except _Broken as error:
             return _Entry(row, digest=error.digest, broken=error.reason)
         except UnreadableImage as error:

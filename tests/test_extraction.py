@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from torchvision.models import VisionTransformer
 
 import featx
 from featx.datasets import find_images
-from featx.extraction import extract, load_features
+from featx.extraction import Plan, extract, load_features
 from featx.heads import remove_head
 from featx.layers import pool
 
@@ -467,6 +468,71 @@ def test_pixels_are_features_too(digits):
     )
     X = extract(pixels, digits.images[:5], progress=False).X
     assert np.allclose(X, digits.images[:5].flatten(1).numpy() / 255)
+
+
+class Weighted(torch.nn.Module):
+    """Preprocessing that has weights, and so gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return interpolate(x.float(), 32) / 255 * self.factor
+
+
+def test_files_are_read_whatever_mode_torch_is_in(backbone, folder):
+    expected = extract(backbone, folder, progress=False).X
+    with torch.inference_mode():
+        assert np.array_equal(extract(backbone, folder, progress=False).X, expected)
+    weighted = featx.Backbone.from_module(copy.deepcopy(backbone.model), Weighted(), in_channels=1)
+    assert extract(weighted, folder, progress=False).X.shape == expected.shape
+
+
+def test_random_preprocessing_draws_in_the_order_of_the_files(backbone, folder):
+    """Threads would draw in the order in which they come."""
+
+    def noisy(x: torch.Tensor) -> torch.Tensor:
+        return interpolate(x.float(), 32) / 255 + torch.rand(())
+
+    random = featx.Backbone.from_module(copy.deepcopy(backbone.model), noisy, in_channels=1)
+    drawn = []
+    for _ in range(5):
+        torch.manual_seed(0)
+        drawn.append(extract(random, folder, progress=False).X)
+    assert all(np.array_equal(each, drawn[0]) for each in drawn)
+
+
+def test_threads_that_read_leave_the_number_of_torchs_threads(backbone, folder):
+    before = torch.get_num_threads()
+    extract(backbone, folder, progress=False)
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert seen == [before] == [torch.get_num_threads()]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"num_workers": 0, "threads": 2, "read": 9.0}, "smaller image files"),
+        ({"num_workers": 0, "threads": 1, "read": 9.0}, r"num_workers=2\)"),
+        ({"num_workers": 0, "threads": 2, "model": 9.0}, "a GPU, or a smaller backbone"),
+        ({"num_workers": 0, "threads": 2, "write": 9.0}, "faster disk"),
+        ({"device": "cuda:0", "num_workers": 1, "read": 9.0}, r"num_workers=2\)"),
+        ({"device": "cuda:0", "num_workers": 2, "model": 9.0}, "a larger batch_size"),
+    ],
+)
+def test_the_plan_says_what_binds_and_what_to_change(given, says):
+    fields = {"device": "cpu", "precision": "float32", "batch_size": 32, "cores": 2, **given}
+    seconds = {stage: fields.pop(stage, 0.5) for stage in ("read", "model", "write")}
+    plan = Plan(**fields, seconds=seconds, images=100, computed=100, notes=["A note."])
+    assert plan.bound == max(seconds, key=seconds.get)
+    assert sum(plan.shares().values()) == pytest.approx(10)
+    text = plan.explain()
+    assert re.search(f"To be faster: .*{says}", text), text
+    assert text.endswith("\nA note.")
 
 
 class Killer(Dataset):

@@ -129,6 +129,32 @@ def test_the_precision_of_a_cache_does_not_depend_on_how_many_images_there_are(p
     assert np.array_equal(few.X, many.X[:3])
 
 
+def test_what_is_read_before_a_batchnorm_is_not_normalised(fast, digits):
+    class Stem(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
+            self.norm = nn.BatchNorm2d(8)
+            self.norm.running_mean.uniform_(-1, 1)
+            self.norm.running_var.uniform_(0.1, 9)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(self.stem(x)).mean((2, 3))
+
+    backbone = wrapped(Stem())
+    images = digits.images[:20]
+    features = extract(backbone, images, layers="stem", precision="float32", progress=False)
+    with torch.inference_mode():
+        plain = LayerReader(backbone, "stem")(backbone.preprocess(images))["stem"].numpy()
+    assert np.allclose(features.X, plain, atol=1e-4)
+    handle = backbone.model.stem[2].register_forward_hook(
+        lambda module, args, output: output * torch.tensor([0, 1] * 4).view(1, 8, 1, 1)
+    )
+    features = extract(backbone, images, precision="float32", progress=False)
+    assert np.allclose(features.X, plain_features(backbone, images), atol=1e-4), "hooks count"
+    handle.remove()
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_an_interrupted_run_comes_out_the_same(fast, digits, tmp_path, count):
     backbone = featx.load_backbone("glyphnet")
@@ -224,9 +250,43 @@ def test_what_bfloat16_cannot_tell_apart_is_computed_in_float32(fast, digits):
     assert np.allclose(features.X, plain, atol=1e-6)
 
 
+def test_images_that_do_not_differ_prove_nothing(fast, digits):
+    """The first batch is one image, or black ones, as films begin."""
+    backbone = wrapped(Coarse())
+    for images, data in (
+        (digits.images[:20], digits.images[:20]),
+        (digits.images[:20], TensorDataset(digits.images[:20])),
+        (digits.images[:20], [(image, 0) for image in digits.images[:20]]),
+        (digits.images[:20] * (torch.arange(20) > 9).view(-1, 1, 1, 1), None),
+    ):
+        if isinstance(data, list):
+            data = DataLoader(data, batch_size=1)
+        data = images if data is None else data
+        features = extract(backbone, data, batch_size=1, progress=False)
+        assert features.plan.precision == "float32"
+        assert np.allclose(features.X, plain_features(backbone, images), atol=1e-6)
+
+
+def test_a_named_precision_is_no_licence(fast, digits, monkeypatch):
+    """Autocast and folding may fail in float32 too: whatever gives other features is not taken."""
+    really = inference._copy
+
+    def wrong(reader, settings):
+        model = really(reader, settings)
+        model.conv.weight.mul_(torch.tensor([1.0, -1.0] * 4).view(8, 1, 1, 1))
+        return model
+
+    monkeypatch.setattr(inference, "_copy", wrong)
+    backbone = wrapped(Small())
+    features = extract(backbone, digits.images[:20], precision="float32", progress=False)
+    assert features.plan.settings == "float32"
+    assert "would differ" in features.plan.notes[0]
+    assert np.allclose(features.X, plain_features(backbone, digits.images[:20]), atol=1e-5)
+
+
 def test_who_asks_for_a_precision_gets_it(fast, digits):
     plan = extract(wrapped(Coarse()), digits.images[:20], precision="bfloat16", progress=False).plan
-    assert plan.settings == "bfloat16, channels_last, BatchNorm folded"
+    assert plan.precision == "bfloat16"
     plan = extract(wrapped(Small()), digits.images[:20], precision="float32", progress=False).plan
     assert plan.settings == "float32, channels_last, BatchNorm folded"
 
@@ -239,7 +299,7 @@ def test_a_processor_without_bfloat16_is_told(fast, digits, monkeypatch):
 
 
 def test_without_memory_for_a_copy_the_model_runs_as_it_is(fast, digits, monkeypatch):
-    monkeypatch.setattr(inference, "free_memory", lambda: 1000)
+    monkeypatch.setattr(inference, "free_memory", lambda device: 1000)
     plan = extract(wrapped(Small()), digits.images[:20], progress=False).plan
     assert plan.settings == "bfloat16"
     assert "no memory" in plan.notes[0]
@@ -272,7 +332,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(digits, cache, tmp_pa
     ]
     assert np.allclose(features.X, plain_features(wrapped(Viewing()), images), atol=1e-5)
     model.most = 0
-    with pytest.raises(featx.FeatxError, match=r"not even one of \(1, 32, 32\) does\. Use a"):
+    with pytest.raises(featx.FeatxError, match=r"not even one of \(1, \d+, \d+\) does\. Use a"):
         extract(backbone, images, progress=False)
 
 
@@ -322,13 +382,71 @@ def test_what_cannot_be_compiled_is_run_without(digits, monkeypatch):
     features, notes = compiled_by(
         lambda model, **_: lambda x: model(x) * 0 + 1, precision="float32"
     )
-    assert "Not compiled: features would differ from float32 (cosine" in notes
+    assert "Not compiled: features would differ (cosine" in notes
     assert np.allclose(features.X, plain, atol=1e-5)
     _, notes = compiled_by(fails, layers="conv")
     assert "Not compiled: only the features of the last layer" in notes
     monkeypatch.setattr(inference, "has_compiler", lambda device: False)
     _, notes = compiled_by(fails)
     assert "Not compiled: torch.compile finds no C++ compiler (install g++)." in notes
+
+
+def test_a_compiled_model_that_fails_later_is_run_without(digits, monkeypatch):
+    """Another program took the memory: smaller batches would be filled up in vain."""
+    sizes = []
+
+    def compiler(model, **_):
+        def run(x):
+            sizes.append(len(x))
+            if len(sizes) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return model(x)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiler)
+    monkeypatch.setattr(inference, "has_compiler", lambda device: True)
+    backbone = wrapped(Small())
+    images = digits.images[:44]
+    features = extract(
+        backbone, images, compile=True, precision="float32", batch_size=16, progress=False
+    )
+    assert sizes == [16, 16, 16]
+    assert features.plan.notes == ["Compiled no longer: OutOfMemoryError: CUDA out of memory"]
+    assert np.allclose(features.X, plain_features(backbone, images), atol=1e-5)
+
+
+def test_it_is_compiled_for_the_size_that_the_cache_has(digits, monkeypatch, tmp_path):
+    sizes = []
+    monkeypatch.setattr(
+        torch, "compile", lambda model, **_: lambda x: sizes.append(len(x)) or model(x)
+    )
+    monkeypatch.setattr(inference, "has_compiler", lambda device: True)
+    backbone = wrapped(Small())
+    options = {"compile": True, "cache_dir": tmp_path, "progress": False}
+    whole = extract(backbone, digits.images[:44], batch_size=16, **options)
+    (journal,) = tmp_path.rglob("journal-0.jsonl")
+    for seal in tmp_path.rglob("seal.json"):
+        seal.unlink()
+    lines = journal.read_bytes().splitlines()
+    journal.write_bytes(b"\n".join(lines[:2]) + b"\n")
+    X = np.array(whole.X)
+    sizes.clear()
+    rest = extract(backbone, digits.images[:44], batch_size=64, **options)
+    assert rest.plan.computed == 28
+    assert sizes == [16, 16]
+    assert np.array_equal(rest.X, X)
+
+
+def test_a_trial_that_breaks_is_told(fast, digits, monkeypatch):
+    def broken(*_):
+        raise KeyError("what")
+
+    monkeypatch.setattr(inference, "bfloat16_instructions", broken)
+    features = extract(wrapped(Small()), digits.images[:20], progress=False)
+    assert features.plan.notes == ["The model is run as it is: KeyError: 'what'."]
+    monkeypatch.setenv("CXX", "")
+    assert has_compiler(CPU) in (True, False)
 
 
 def test_long_jobs_are_compiled_where_that_pays(fast, monkeypatch):
@@ -359,6 +477,10 @@ def test_same_features_says_what_is_wrong():
     black = {"a": torch.zeros(2, 2)}
     assert same_features(black, black) == "", "no direction is no difference"
     assert same_features({"a": right["a"] * 1e-30}, {"a": right["a"] * 1e-30}) == ""
+    assert "cosine 0.0" in same_features(black, right)
+    assert "is not finite" in same_features(right, {"a": right["a"] / 0})
+    same = {"a": torch.ones(2, 2)}
+    assert "do not differ" in same_features({"a": same["a"] * 1.001}, same)
 
 
 class Stream(IterableDataset):

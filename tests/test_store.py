@@ -12,8 +12,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import featx
-from featx import store
+from featx import sources, store
 from featx.extraction import extract
 
 
@@ -220,6 +222,34 @@ def test_a_sealed_cache_is_not_read_again_and_the_seal_breaks_when_anybody_write
     assert read
     assert again.plan.computed == 4
     assert np.array_equal(again.X, X)
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no file system in memory here")
+def test_a_file_system_that_keeps_no_time_gets_no_seal(backbone, images):
+    """In memory, what is written through a map leaves no trace: there every row is read."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        X = np.array(cached(backbone, images, Path(folder)).X)
+        time.sleep(0.05)
+        cached(backbone, images, Path(folder))
+        (path,) = Path(folder).rglob("features.npy")
+        written = np.load(path, mmap_mode="r+")
+        written[0, 0] += written[0, 0] + 99
+        written.flush()
+        del written
+        assert np.array_equal(cached(backbone, images, Path(folder)).X, X)
+
+
+def test_a_batch_that_is_a_part_of_what_was_looked_through_vouches_for_nothing(
+    backbone, digits, tmp_path, monkeypatch
+):
+    """As where two processes have another batch size each, for their memory's sake."""
+    really = sources.Source.scan
+    monkeypatch.setattr(
+        sources.Source, "scan", lambda *a, **k: replace(really(*a, **k), batches=[range(40)])
+    )
+    loader = DataLoader(TensorDataset(digits.images[:40]), batch_size=20)
+    with pytest.raises(featx.FeatxError, match=r"0 to 39 in one batch.*got 20 of them"):
+        cached(backbone, loader, tmp_path)
 
 
 def test_a_damaged_neighbour_harms_nobody(backbone, images, tmp_path):
