@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -247,9 +248,18 @@ def same_features(rows: dict[str, torch.Tensor], reference: dict[str, torch.Tens
 
 
 def _operations(reader: LayerReader, x: torch.Tensor) -> tuple[float, bool]:
-    """Count the model's floating-point operations for `x`; say whether most are those of convolutions."""
+    """Count the model's floating-point operations for `x`; say whether most are those of convolutions.
+
+    It is no run that anybody should see: the modules are copied, without hooks, and share their weights.
+    """
+    model = reader.backbone.model
+    weights = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    bare = copy.deepcopy(model, weights)
+    for module in bare.modules():
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
     with FlopCounterMode(display=False) as counter:
-        reader(x)
+        reader.on(bare)(x)
     total = counter.get_total_flops()
     kinds = counter.get_flop_counts().get("Global", {})
     in_convolutions = sum(n for kind, n in kinds.items() if "convolution" in str(kind))

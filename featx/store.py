@@ -169,9 +169,7 @@ class Recipe:
         try:
             for number in count(1):
                 self.folder = cache_dir / (base if number == 1 else f"{base}-{number}")
-                if not self.folder.exists():
-                    self.folder.mkdir(parents=True)
-                    self._write(key, short)
+                if not self.folder.exists() and self._made(key, short):
                     return
                 # Twice, because rows whose recipe nobody knows can never be served again.
                 copies = [_read_signed(self.folder / name) for name in _RECIPE_FILES]
@@ -179,15 +177,25 @@ class Recipe:
                 if stored and _same_features(stored["canary"], short, tolerance):
                     if not all(copies):
                         with contextlib.suppress(OSError):  # it may be read-only
-                            self._write(key, short)
+                            _write_recipe(self.folder, key, short)
                     return
         except OSError as error:
             raise _cannot_write(cache_dir, error) from error
 
-    def _write(self, key: Mapping[str, Any], canary: Mapping[str, list[float]]) -> None:
-        for name in _RECIPE_FILES:
-            content = signed({"key": key, "canary": canary})
-            write_atomically(self.folder / name, content)
+    def _made(self, key: Mapping[str, Any], canary: Mapping[str, list[float]]) -> bool:
+        """Make the folder, whole at once; say whether no other process was quicker."""
+        new = self.folder.with_name(f".{self.folder.name}.{secrets.token_hex(6)}")
+        try:
+            new.mkdir(parents=True)
+            _write_recipe(new, key, canary)
+            new.rename(self.folder)
+            return True
+        except OSError:
+            if not self.folder.exists():
+                raise
+            return False
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
     def broken(self) -> dict[bytes, str]:
         """Return the content that is known not to be an image: digest -> reason."""
@@ -481,6 +489,11 @@ class View:
             if there[start:stop].all() and not self.done[start:stop].all():
                 self.commit(start, stop, {})
         self.done |= there  # of the others the caller vouches for, with the rest of their chunk
+
+
+def _write_recipe(folder: Path, key: Mapping[str, Any], canary: Mapping[str, list[float]]) -> None:
+    for name in _RECIPE_FILES:
+        write_atomically(folder / name, signed({"key": key, "canary": canary}))
 
 
 def _shared(

@@ -95,6 +95,15 @@ def test_small_jobs_are_done_as_the_model_is(digits):
         assert (plan.precision, plan.settings, plan.notes) == ("float32", "float32", [])
 
 
+def test_in_a_small_job_each_image_goes_through_the_model_once(digits):
+    backbone = featx.load_backbone("glyphnet")
+    seen = []
+    backbone.model.conv1.register_forward_hook(lambda module, args, out: seen.append(len(out)))
+    extract(backbone, digits.images[:600], progress=False)
+    assert sum(seen) == 600
+    assert len(backbone.model.conv1._forward_hooks) == 1
+
+
 def test_every_layer_is_read_as_before(fast, digits):
     """Folding moves a BatchNorm into its convolution: who asks for that convolution gets it unfolded."""
     torch.manual_seed(0)

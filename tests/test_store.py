@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -261,6 +262,26 @@ def test_a_damaged_neighbour_harms_nobody(backbone, images, tmp_path):
         rows = list(range(10 + number, 60))
         features = cached(backbone, images[rows], tmp_path)
         assert np.allclose(features.X, extract(backbone, images[rows], progress=False).X, atol=1e-5)
+
+
+def test_processes_that_begin_at_once_share_one_recipe(tmp_path, monkeypatch):
+    """While one writes it down, another must not take it for damaged and make one of its own."""
+    really = store.write_atomically
+
+    def slowly(path, content):
+        time.sleep(0.05)
+        really(path, content)
+
+    monkeypatch.setattr(store, "write_atomically", slowly)
+    canary = {"features": np.ones(4, np.float32)}
+
+    def make(number: int) -> Path:
+        time.sleep(0.02 * number)
+        return store.Recipe(tmp_path / "cache", "net", {}, canary, 0.001).folder
+
+    with ThreadPoolExecutor(6) as pool:
+        folders = set(pool.map(make, range(6)))
+    assert list((tmp_path / "cache").iterdir()) == list(folders)
 
 
 def test_a_recipe_survives_the_loss_of_one_of_its_copies(backbone, images, tmp_path):
