@@ -454,8 +454,19 @@ def test_a_trial_that_breaks_is_told(fast, digits, monkeypatch):
     monkeypatch.setattr(inference, "bfloat16_instructions", broken)
     features = extract(wrapped(Small()), digits.images[:20], progress=False)
     assert features.plan.notes == ["The model is run as it is: KeyError: 'what'."]
+
+
+def test_a_compiler_is_found_by_its_name_or_by_the_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CXX", "")
-    assert has_compiler(CPU) in (True, False)
+    assert not has_compiler(CPU)
+    other = tmp_path / "my-compiler"
+    other.touch(mode=0o755)
+    monkeypatch.setenv("CXX", "my-compiler -O2")
+    assert has_compiler(CPU)
+    monkeypatch.delenv("CXX")
+    other.rename(tmp_path / "clang++")
+    assert has_compiler(CPU)
 
 
 def test_long_jobs_are_compiled_where_that_pays(fast, monkeypatch):

@@ -113,24 +113,3 @@ def test_an_old_python_is_told_in_one_sentence(root, tmp_path):
     assert done.returncode == 2
     assert "featx needs Python 3.11 or newer" in done.stderr
     assert not (tmp_path / "venv").exists()
-
-
-def test_the_readme_names_commands_that_exist(root):
-    readme = (root / "README.md").read_text()
-    targets = set(re.findall(r"^make (\w+)", readme, re.MULTILINE))
-    assert {"lab", "test"} <= targets
-    makefile = (root / "Makefile").read_text()
-    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
-    for link in re.findall(r"\]\((?!http)([^)#]+)\)", readme):
-        assert (root / link).exists(), link
-
-
-def test_readme_snippets_run(root):
-    """The Python in the README, as it stands there."""
-    readme = (root / "README.md").read_text()
-    snippets = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert len(snippets) >= 2
-    space: dict = {}
-    for snippet in snippets:
-        exec(snippet, space)
-    assert not space["model"].bn1.training
