@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from featx.machine import free_memory
 
 __all__ = [
+    "CELLS_AT_ONCE",
     "Descent",
     "Rows",
     "all_logits",
@@ -165,10 +166,10 @@ class Descent:
         self.n_iter, self.converged = 0, False
         self.eps = torch.finfo(rows.dtype).eps
         b = torch.zeros(width * self.folds, dtype=rows.wide, device=rows.device)
-        self.start(b.new_zeros(len(b), rows.width), b)
+        self._go(b.new_zeros(len(b), rows.width), b)
 
-    def start(self, W: torch.Tensor, b: torch.Tensor) -> None:
-        """Go to ``(W, b)``, and look at the rows from there."""
+    def _go(self, W: torch.Tensor, b: torch.Tensor) -> None:
+        """Go to ``(W, b)``, and add up what the rows say of loss, gradient and curvature there."""
         rows = self.rows
         self.W, self.b = W.to(rows.device, rows.wide), b.to(rows.device, rows.wide)
         W, b = self.W.to(rows.dtype), self.b.to(rows.dtype)[:, None]
@@ -236,9 +237,8 @@ class Descent:
         loss, gradient = loss_and_gradient(origin)
         if self.converged:
             return 0, loss
-        unit = float(
-            np.linalg.norm(gradient)
-        )  # scipy's first step has length 1: now it is Newton's
+        # scipy's first step has length 1: in this unit it is Newton's
+        unit = float(np.linalg.norm(gradient))
         found = minimize(
             loss_and_gradient,
             origin,
@@ -252,9 +252,9 @@ class Descent:
         return int(found.nit), loss_and_gradient(found.x if found.nit else origin)[0]
 
     def _look(self, W: torch.Tensor, b: torch.Tensor) -> tuple[float, torch.Tensor, torch.Tensor]:
-        """Go to ``(W, b)``: compute loss and gradient, and whether this is the solution."""
+        """Compute loss and gradient at ``(W, b)``, and whether this is the solution."""
         if not (torch.equal(W, self.W) and torch.equal(b, self.b)):
-            self.start(W, b)
+            self._go(W, b)
         loss, gW, gb = self.seen
         pull = self.ridge * W
         gW = gW + pull
