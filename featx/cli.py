@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the work found a problem, 2 wrong use.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 assignment = typer.Typer(
-    help="Build the nbgrader assignments, or check them.", no_args_is_help=True
+    help="Make a course, build its nbgrader assignments, check them.", no_args_is_help=True
 )
 app.add_typer(assignment, name="assignment")
 study = typer.Typer(help="Write your own questions and exercises.", no_args_is_help=True)
@@ -283,13 +284,55 @@ def _course_extra() -> Iterator[None]:
         ) from error
 
 
-CourseDir = Annotated[Path, typer.Option(help="The nbgrader course.")]
+def _usual_course() -> Path:
+    """Return this folder where it is a course, else what the repository calls its own."""
+    here = any(map(Path.is_file, map(Path, ("assignments.toml", "nbgrader_config.py"))))
+    return Path() if here else Path("autograders")
+
+
+CourseDir = Annotated[
+    Path,
+    typer.Option(
+        default_factory=_usual_course,
+        show_default="this folder where it is one, else autograders",
+        help="The nbgrader course.",
+    ),
+]
+
+
+def _in_course(course_dir: Path) -> str:
+    """Return what a command that is shown needs beside its name to find the course."""
+    return "" if course_dir == _usual_course() else f" --course-dir {shlex.quote(str(course_dir))}"
+
+
+@assignment.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+) -> None:
+    """Make an nbgrader course with featx's assignments; in one that is there, add what is missing."""
+    with _goes_on_when_run_again():
+        with _course_extra():
+            from featx.grading.courses import init_course
+
+        written = init_course(folder)
+    if not written:
+        typer.echo(f"Nothing is missing in {folder}; nothing was changed.")
+        return
+    course = _in_course(folder)
+    typer.echo(f"Wrote to {folder}: {', '.join(map(str, written))}")
+    typer.echo(f"Try it:         featx assignment sample practice{course}")
+    typer.echo(f"                featx grade practice{course}")
+    typer.echo(f"Make it yours:  edit {folder / 'assignments.toml'}")
+    typer.echo(f"                featx assignment build practice{course}")
+    typer.echo(
+        f"Your class:     hands in to {folder / 'submitted'}/STUDENT/practice/practice.ipynb"
+    )
 
 
 @assignment.command()
 def build(
     name: Annotated[str, typer.Argument(help="Its name in assignments.toml.")],
-    course_dir: CourseDir = Path("autograders"),
+    course_dir: CourseDir,
     variant_by: Annotated[
         str | None,
         typer.Option(
@@ -338,7 +381,7 @@ def build(
 @assignment.command()
 def check(
     name: Annotated[str, typer.Argument(help="Its name in assignments.toml.")],
-    course_dir: CourseDir = Path("autograders"),
+    course_dir: CourseDir,
 ) -> None:
     """Say whether the source notebook still is what `build` would write."""
     with _course_extra():
@@ -351,7 +394,7 @@ def check(
 @assignment.command("sample")
 def sample_class(
     name: Annotated[str, typer.Argument(help="Its name in assignments.toml.")],
-    course_dir: CourseDir = Path("autograders"),
+    course_dir: CourseDir,
     students: Annotated[
         int | None, typer.Option(help="By default as many as it takes to make every mistake.")
     ] = None,
@@ -361,13 +404,15 @@ def sample_class(
         from featx.grading.samples import make_class
 
     samples = make_class(name, course_dir, students)
-    typer.echo(f"{len(samples)} students handed in {name}. Next: featx grade {name}")
+    typer.echo(
+        f"{len(samples)} students handed in {name}. Next: featx grade {name}{_in_course(course_dir)}"
+    )
 
 
 @app.command()
 def grade(
     name: Annotated[str, typer.Argument(metavar="ASSIGNMENT", help="Its name in the course.")],
-    course_dir: CourseDir = Path("autograders"),
+    course_dir: CourseDir,
     student: Annotated[
         list[str] | None, typer.Option(help="Only this one; may be given several times.")
     ] = None,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 
 from featx.errors import FeatxError
+from featx.shipped import copy_out, shipped_folder
 
 __all__ = ["lessons_folder", "serve"]
 
@@ -33,22 +33,15 @@ def lessons_folder(folder: Path | None = None) -> Path:
     FeatxError
         When neither the clone nor the package has lessons, or `folder` cannot be written.
     """
-    package = Path(__file__).parent
-    places = [package.parent / "lessons", package / "_lessons"]
-    source = next((place for place in places if (place / FIRST_LESSON).is_file()), None)
-    if source is None:
-        raise FeatxError(
-            f"Expected the lessons in {places[0]} or {places[1]}, and found neither. Install featx again."
-        )
+    source, in_repository = shipped_folder("lessons", FIRST_LESSON)
     if folder is None:
-        if source == places[0]:
+        if in_repository:
             return source
         folder = Path("featx-lessons")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for lesson in source.glob("*.ipynb"):
-            if not (folder / lesson.name).exists():
-                shutil.copy(lesson, folder)
+            copy_out(lesson.read_bytes(), folder / lesson.name)
     except OSError as error:
         raise FeatxError(
             f"Expected a folder to copy the lessons to, got {folder}: {error.strerror}. Choose one with "

@@ -105,6 +105,8 @@ def test_wrong_use_is_one_sentence_and_status_2(command, tmp_path):
         (["assignment", "check", "practice", "--course-dir", tmp_path], "assignments.toml"),
         (["assignment", "check", "practice", "--course-dir", tmp_path / "file"], "cannot be read"),
         (["lab", "--folder", tmp_path / "file"], "Choose one with --folder DIR"),
+        (["assignment", "init", tmp_path], "files of its own"),
+        (["assignment", "init", tmp_path / "file"], "Not a directory"),
     ]
     for arguments, message in cases:
         done = command(*arguments)
@@ -135,16 +137,16 @@ def test_version():
     assert run("-m", "featx", "--version").stdout == f"featx {featx.__version__}\n"
 
 
-def test_lessons_are_copied_out_but_never_over_a_learners_changes(tmp_path, monkeypatch):
-    from featx import lab
+def test_lessons_are_copied_out_but_never_over_a_learners_changes(root, tmp_path, monkeypatch):
+    from featx import lab, shipped
 
-    assert lab.lessons_folder().samefile(lab.Path(lab.__file__).parents[1] / "lessons")
+    assert lab.lessons_folder().samefile(root / "lessons")
 
     package = tmp_path / "site" / "featx"
     (package / "_lessons").mkdir(parents=True)
     (package / "_lessons" / "00_start_here.ipynb").write_text("new 00")
     (package / "_lessons" / "01.ipynb").write_text("new 01")
-    monkeypatch.setattr(lab, "__file__", str(package / "lab.py"))
+    monkeypatch.setattr(shipped, "__file__", str(package / "shipped.py"))
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "01.ipynb").write_text("my notes")
@@ -155,7 +157,7 @@ def test_lessons_are_copied_out_but_never_over_a_learners_changes(tmp_path, monk
     (tmp_path / "file").write_text("")
     with pytest.raises(featx.FeatxError, match="--folder DIR"):
         lab.lessons_folder(tmp_path / "file")
-    monkeypatch.setattr(lab, "__file__", str(tmp_path / "empty" / "featx" / "lab.py"))
+    monkeypatch.setattr(shipped, "__file__", str(tmp_path / "empty" / "featx" / "shipped.py"))
     with pytest.raises(featx.FeatxError, match="found neither"):
         lab.lessons_folder(mine)
 

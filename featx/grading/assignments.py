@@ -30,6 +30,7 @@ from featx.study.bank import Question, load_question
 from featx.study.exercises import SETUP, Exercise, load_exercise
 
 __all__ = [
+    "ASSIGNMENTS",
     "Assignment",
     "Item",
     "build_assignment",
@@ -37,7 +38,12 @@ __all__ = [
     "list_assignments",
     "load_assignment",
     "make_notebook",
+    "notebook_path",
+    "notebook_text",
 ]
+
+#: The file in a course that lists them.
+ASSIGNMENTS = "assignments.toml"
 
 
 def _as_tuple(given: Any) -> Any:
@@ -204,8 +210,8 @@ def build_assignment(name: str, course_dir: str | Path) -> Path:
     FeatxError
         When the assignment is not valid.
     """
-    path = _notebook_path(name, course_dir)
-    text = _text(load_assignment(name, course_dir))
+    path = Path(course_dir, notebook_path(name))
+    text = notebook_text(name, course_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
     return path
@@ -233,8 +239,8 @@ def check_assignment(name: str, course_dir: str | Path) -> bool:
     FeatxError
         When the assignment is not valid.
     """
-    path = _notebook_path(name, course_dir)
-    expected = _text(load_assignment(name, course_dir))
+    path = Path(course_dir, notebook_path(name))
+    expected = notebook_text(name, course_dir)
     if not path.is_file():
         problem = "there is none yet"
     elif path.read_text(encoding="utf-8") != expected:
@@ -243,12 +249,12 @@ def check_assignment(name: str, course_dir: str | Path) -> bool:
         return True
     raise ProblemFound(
         f"Expected the notebook of {name} at {path}, but {problem}. "
-        f"Run: featx assignment build {name}"
+        f"Run: featx assignment build {name} --course-dir {course_dir}"
     )
 
 
 def _read(course_dir: Path) -> dict[str, Any]:
-    path = course_dir / "assignments.toml"
+    path = course_dir / ASSIGNMENTS
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -260,8 +266,16 @@ def _read(course_dir: Path) -> dict[str, Any]:
         raise FeatxError(f"{path}: expected TOML, but it does not parse: {error}.") from error
 
 
-def _notebook_path(name: str, course_dir: str | Path) -> Path:
-    return Path(course_dir) / "source" / name / f"{name}.ipynb"
+def notebook_path(name: str) -> Path:
+    """Return where in a course the source notebook of an assignment is."""
+    return Path("source", name, f"{name}.ipynb")
+
+
+def notebook_text(name: str, course_dir: str | Path) -> str:
+    """Return what `build_assignment` writes; its arguments and errors are the same."""
+    assignment = load_assignment(name, course_dir)
+    first = [item.id for item in assignment.items]
+    return nbformat.writes(make_notebook(assignment, first)) + "\n"
 
 
 def make_notebook(assignment: Assignment, chosen: Sequence[str]) -> NotebookNode:
@@ -296,11 +310,6 @@ def make_notebook(assignment: Assignment, chosen: Sequence[str]) -> NotebookNode
     )
     nbformat.validate(notebook)
     return notebook
-
-
-def _text(assignment: Assignment) -> str:
-    first = [item.id for item in assignment.items]
-    return nbformat.writes(make_notebook(assignment, first)) + "\n"
 
 
 def _head_cell(assignment: Assignment) -> Any:
