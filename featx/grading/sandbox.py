@@ -102,6 +102,8 @@ def bwrap_command(arguments: Sequence[str]) -> list[str]:
     python |= {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), str(package)}
     if site.ENABLE_USER_SITE and Path(site.getusersitepackages()).is_dir():
         python.add(site.getusersitepackages())
+    # uv and others add the packages of a second environment, by a .pth file.
+    python |= {each for each in sys.path if Path(each).name in ("site-packages", "dist-packages")}
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--uid", "1000", "--gid", "1000"]  # who is root here is nobody in there
     command += ["--tmpfs", "/tmp", "--tmpfs", HOME]
@@ -111,8 +113,9 @@ def bwrap_command(arguments: Sequence[str]) -> list[str]:
         elif path.exists():
             command += ["--ro-bind", str(path), str(path)]
     # Answers that travel with the package: nobody looks them up while the work is marked.
-    for path in hidden_files(package):
-        command += ["--ro-bind", os.devnull, str(path)]
+    for copy in sorted({package, *(Path(each, "featx") for each in python)}):
+        for path in hidden_files(copy):
+            command += ["--ro-bind", os.devnull, str(path)]
     # A /proc for the children to replace by one of their own; the warm process alone sees this one.
     command += ["--bind", "/proc", "/proc", "--dev", "/dev", "--chdir", HOME]
     for name, value in {
