@@ -295,7 +295,7 @@ def from_memory(
 def draw(figures: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     """Draw how many times as fast as the tutorial's loop each way is."""
     ways = {"extractor": "create_feature_extractor", "featx": "featx.extract", "limit": "limit"}
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(10.5, 3.4), sharey=True, layout="constrained")
     for ax, (part, title) in zip(axes, PARTS.items(), strict=True):
         for number, (way, label) in enumerate(ways.items()):
             at = np.arange(len(figures)) + 0.27 * (number - 1)
@@ -305,7 +305,7 @@ def draw(figures: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
             )
             ax.bar_label(bars, fmt="%.1f", fontsize=8)
         ax.axhline(1, color="black", linewidth=1)
-        ax.set_xticks(np.arange(len(figures)), list(figures), fontsize=9)
+        ax.set_xticks(np.arange(len(figures)), list(figures), fontsize=8)
         ax.set_title(title)
     axes[0].set_ylabel("times the tutorial's loop")
     axes[0].legend(fontsize=8)
