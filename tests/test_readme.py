@@ -56,6 +56,12 @@ def test_benchmarks_are_there(root):
         assert "usage" in done.stdout
 
 
+def test_tests_that_it_names_are_there(root):
+    named = re.findall(r"`pytest (\S+)`", (root / "README.md").read_text())
+    assert named
+    assert all((root / each).exists() for each in named)
+
+
 def test_the_python_runs(root):
     snippets = blocks(root, "python")
     assert len(snippets) >= 2
