@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from numbers import Real
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from featx.errors import FeatxError
 from featx.study.showing import can_show_widgets, print_text, to_html
 
-__all__ = ["explore"]
+__all__ = ["every_state", "explore", "is_scale"]
 
 
 def explore(state: Callable[..., Any], **controls: Sequence[Any]) -> None:
@@ -42,14 +42,7 @@ def explore(state: Callable[..., Any], **controls: Sequence[Any]) -> None:
     1 labels a class
     5 labels a class
     """
-    if not controls or not all(len(values) for values in controls.values()):
-        raise FeatxError(
-            "Expected at least one control with its values, such as explore(state, labels=(1, 2, 5))."
-        )
-    states = {
-        chosen: _shown(state(**dict(zip(controls, chosen, strict=True))))
-        for chosen in product(*controls.values())
-    }
+    states = every_state(state, controls)
     if not can_show_widgets():
         for words, _ in states.values():
             print_text(words)
@@ -72,12 +65,59 @@ def explore(state: Callable[..., Any], **controls: Sequence[Any]) -> None:
     display(ipywidgets.VBox([*widgets, shown]))
 
 
+def every_state(
+    state: Callable[..., Any], controls: Mapping[str, Sequence[Any]]
+) -> dict[tuple[Any, ...], tuple[str, str]]:
+    """Compute what comes out for each combination of values.
+
+    Parameters
+    ----------
+    state, controls
+        As for `explore`.
+
+    Returns
+    -------
+    dict
+        The values, one of each control -> the sentence, and the picture as the address of a PNG, which is
+        empty where there is none. The state that is shown first comes first.
+
+    Raises
+    ------
+    FeatxError
+        When there is no control, or one without values.
+
+    Examples
+    --------
+    >>> every_state(lambda labels: f"{labels} labels a class", {"labels": (1, 5)})
+    {(1,): ('1 labels a class', ''), (5,): ('5 labels a class', '')}
+    """
+    if not controls or not all(len(values) for values in controls.values()):
+        raise FeatxError(
+            "Expected at least one control with its values, such as explore(state, labels=(1, 2, 5))."
+        )
+    return {
+        chosen: _shown(state(**dict(zip(controls, chosen, strict=True))))
+        for chosen in product(*controls.values())
+    }
+
+
+def is_scale(values: Sequence[Any]) -> bool:
+    """Tell whether values are numbers, which stand in order on a slider; others get buttons.
+
+    Examples
+    --------
+    >>> is_scale([1, 0.5]), is_scale([True, False]), is_scale(["train", "test"])
+    (True, False, False)
+    """
+    return all(isinstance(value, Real) and not isinstance(value, bool) for value in values)
+
+
 def _control(name: str, values: list[Any]) -> Any:
     import ipywidgets
 
     description = name.replace("_", " ")
     whole = {"description_width": "initial"}  # else ipywidgets cuts a long name off
-    if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+    if is_scale(values):
         return ipywidgets.SelectionSlider(
             options=sorted(values), value=values[0], description=description, style=whole
         )
