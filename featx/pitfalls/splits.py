@@ -88,7 +88,7 @@ def check_split(
     found with GlyphNet's features, by features alone and with images (means of three seeds):
 
     =========================  ========  ======  ========  ======  ========  ======
-    part that is found         digits            letters           photo crops
+    part that is found         digits            letters           crops
     copy of a training image   features  images  features  images  features  images
     =========================  ========  ======  ========  ======  ========  ======
     the same image             1.00      1.00    1.00      1.00    1.00      1.00
