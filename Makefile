@@ -9,9 +9,10 @@ READY := $(VENV)/.ready
 PORT ?=
 LAB_FLAGS ?=
 TEST_FLAGS ?=
+BOOK_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test quick lint install constraints pretrain clean
+.PHONY: help lab test quick lint book install constraints pretrain clean
 
 help: ## list these commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/|/' | awk -F'|' '{printf "  make %-12s%s\n", $$1, $$2}'
@@ -32,6 +33,9 @@ lint: $(READY) ## check style, types, import rules and that notebooks carry no o
 	@$(BIN)/nbstripout --keep-id --verify $$(git ls-files '*.ipynb')
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
+book: $(READY) ## build the lessons and the reference as pages to read, with no network (BOOK_FLAGS="--jobs 1")
+	@$(BIN)/python docs/book.py $(BOOK_FLAGS)
+
 install: $(READY) ## make the virtual environment and install, nothing else
 
 # The stamp is written last: an install that was interrupted is done again.
@@ -39,12 +43,12 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "featx needs Python 3.11 or newer, and none is on the PATH. Install it, or say: make PYTHON=/path/to/python3" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "Python could not make a virtual environment. On Debian and Ubuntu: sudo apt install python3-venv" >&2; rm -rf $(VENV); exit 2; }
 	@echo "Installing into $(VENV) (torch is large: a few minutes the first time)"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[course,scale,timm,dev]"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[course,scale,timm,book,dev]"
 	@touch $@
 
 constraints: ## pin what a fresh environment gets today
 	@rm -rf $(VENV)-fresh && $(PYTHON) -m venv $(VENV)-fresh
-	@$(VENV)-fresh/bin/python -m pip install --quiet --editable ".[course,scale,timm,dev]"
+	@$(VENV)-fresh/bin/python -m pip install --quiet --editable ".[course,scale,timm,book,dev]"
 	@$(VENV)-fresh/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' > constraints.txt
 	@rm -rf $(VENV)-fresh
 

@@ -45,7 +45,7 @@ def test_constraints_are_names_and_versions_only(root):
 
 def test_every_dependency_is_pinned_and_has_a_range(root, project):
     extras = project["optional-dependencies"]
-    assert set(extras) == {"course", "scale", "timm", "dev"}
+    assert set(extras) == {"course", "scale", "timm", "book", "dev"}
     wanted = [*project["dependencies"], *(each for extra in extras.values() for each in extra)]
     assert names(wanted) <= set(pins(root))
     assert all(">=" in requirement for requirement in wanted)
