@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import importlib.util
 import io
+import json
 import platform
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +17,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 import torchvision
@@ -20,13 +25,14 @@ from rich.console import Console
 
 import featx
 from featx import doctor, glyphnet
-from featx.doctor import Check, diagnose, show_diagnosis
+from featx.doctor import Check, diagnose, folders, packages, show_diagnosis
 
 
 def look(monkeypatch, name: str) -> Check:
     """Run one of the checks, through the public function."""
-    monkeypatch.setattr(doctor, "_CHECKS", {name: doctor._CHECKS[name]})
-    (check,) = diagnose()
+    with monkeypatch.context() as patch:
+        patch.setattr(doctor, "_CHECKS", {name: doctor._CHECKS[name]})
+        (check,) = diagnose()
     return check
 
 
@@ -60,7 +66,9 @@ def test_here_everything_that_is_needed_is_found_and_nothing_is_written(monkeypa
 
 
 def test_the_known_hash_is_that_of_the_weights():
-    assert hashlib.sha256(glyphnet.WEIGHTS_FILE.read_bytes()).hexdigest() == doctor.GLYPHNET_SHA256
+    assert (
+        hashlib.sha256(glyphnet.WEIGHTS_FILE.read_bytes()).hexdigest() == packages.GLYPHNET_SHA256
+    )
 
 
 def test_an_old_python(monkeypatch):
@@ -99,6 +107,54 @@ def test_torch_and_torchvision_that_do_not_match(monkeypatch):
     assert "--force-reinstall torch torchvision" in check.fix
 
 
+@pytest.mark.parametrize(
+    ("torch_", "torchvision_", "asks", "found"),
+    [
+        ("2.9.0", "0.29.2", "torch (==2.14.0)", "is built for torch ==2.14.0"),
+        ("2.9.0", "0.29.2", "torch>=2.14.0; python_version>'3'", "is built for torch >=2.14.0"),
+        ("2.15.0+cpu", "0.29.2+cu128", "torch==2.15.0", "built for different devices"),
+    ],
+)
+def test_torch_and_torchvision_of_different_releases(
+    monkeypatch, torch_, torchvision_, asks, found
+):
+    versions = {"torch": torch_, "torchvision": torchvision_}
+    monkeypatch.setattr(metadata, "version", versions.__getitem__)
+    monkeypatch.setattr(metadata, "requires", lambda name: ["numpy", "torch-xla==1; x", asks])
+    check = look(monkeypatch, "torch")
+    assert (check.status, found in check.found) == ("problem", True)
+    assert f"torch {torch_}, torchvision {torchvision_}" in check.found
+    assert "--force-reinstall torch torchvision" in check.fix
+
+
+def test_a_pair_that_torchvision_asks_for(monkeypatch):
+    release = metadata.version("torch").partition("+")[0]
+    for asks in (f"torch (=={release})", "torch (>=2.6,<99)", "torch"):
+        monkeypatch.setattr(metadata, "requires", lambda name, asks=asks: [asks])
+        assert look(monkeypatch, "torch").status == "ok"
+
+
+def test_a_library_of_torch_that_does_not_load(monkeypatch):
+    def nms(*_):
+        raise OSError("[WinError 126] The specified module could not be found")
+
+    monkeypatch.setattr(torchvision.ops, "nms", nms)
+    assert "--force-reinstall" in look(monkeypatch, "torch").fix
+    monkeypatch.setattr(sys, "platform", "win32")
+    check = look(monkeypatch, "torch")
+    assert (check.status, "Visual C++ Redistributable" in check.fix) == ("problem", True)
+
+
+def test_without_torch_there_is_one_problem_and_everything_else_is_looked_at(monkeypatch):
+    missing(monkeypatch, "torch")
+    monkeypatch.setitem(sys.modules, "torch", None)  # an import of it raises
+    checks = {check.name: check for check in diagnose()}
+    problems = [check.name for check in checks.values() if check.status == "problem"]
+    assert problems == ["torch", "packages"]  # both say it
+    assert checks["device"].found == "not looked at: torch does not load"
+    assert checks["this folder"].status == "ok"
+
+
 def test_no_torchvision(monkeypatch):
     missing(monkeypatch, "torchvision")
     check = look(monkeypatch, "torch")
@@ -120,32 +176,98 @@ def test_an_extra_that_is_too_old(monkeypatch):
     assert "pip install 'featx[timm]'" in check.fix
 
 
+class Gpu:
+    """A GPU that says what it is told to; `monkeypatch` puts it into torch."""
+
+    name, total_memory = "Some GPU", 8 * 2**30
+
+    def __init__(self, monkeypatch, *, there=True, free=7 * 2**30, raises="", says=""):
+        def full(*_, **options):
+            if raises:
+                raise RuntimeError(raises)
+            return torch.ones(4, 4) * 8  # its square is 256 everywhere
+
+        def init():
+            raise RuntimeError(says)
+
+        class Square:
+            def __matmul__(self, other):
+                return torch.tensor([256.0])
+
+        monkeypatch.setattr(torch.version, "cuda", "12.8")
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: self)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, self.total_memory))
+        monkeypatch.setattr(torch.cuda, "init", init)
+        if there:
+            monkeypatch.setattr(torch, "full", full if raises else lambda *_, **__: Square())
+
+
+def test_a_gpu_that_works(monkeypatch):
+    Gpu(monkeypatch)
+    check = look(monkeypatch, "device")
+    assert (check.status, check.found) == ("ok", "CUDA: Some GPU, 8 GB")
+
+
 def test_a_gpu_that_cannot_compute(monkeypatch):
-    class Properties:
-        name, total_memory = "Some GPU", 8 * 2**30
-
-    def full(*_, **__):
-        raise RuntimeError("CUDA error: no kernel image is available")
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
-    monkeypatch.setattr(torch, "full", full)
+    Gpu(monkeypatch, raises="CUDA error: no kernel image is available")
     check = look(monkeypatch, "device")
     assert check.status == "problem"
     assert check.found.startswith("CUDA: Some GPU, 8 GB, but it cannot compute")
     assert "device='cpu'" in check.fix
 
 
-def test_a_gpu_that_torch_cannot_see(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+@pytest.mark.parametrize(
+    ("gpu", "status", "found"),
+    [
+        ({"free": 100 * 2**20}, "warning", "but only 0.1 GB of it are free"),
+        ({"raises": "CUDA error: out of memory"}, "problem", "but its memory is full"),
+        ({"raises": "CUDA out of memory. Tried to allocate 20 MiB"}, "problem", "memory is full"),
+    ],
+)
+def test_a_gpu_whose_memory_others_hold(monkeypatch, gpu, status, found):
+    Gpu(monkeypatch, **gpu)
+    check = look(monkeypatch, "device")
+    assert (check.status, found in check.found) == (status, True)
+    assert "nvidia-smi" in check.fix
+    assert "device='cpu'" in check.fix
+
+
+def test_an_old_driver(monkeypatch):
+    said = (
+        "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU"
+    )
+    Gpu(monkeypatch, there=False, says=said)
     check = look(monkeypatch, "device")
     assert (check.status, check.found) == (
         "warning",
-        "a GPU driver is there, but torch cannot use it",
+        "the GPU's driver is too old: it knows CUDA up to 11.4, this torch wants 12.8",
     )
-    assert "CUDA" in check.fix
+    assert "Update the driver" in check.fix
+    assert "CUDA 11.4 or older" in check.fix
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert "ubuntu" not in look(monkeypatch, "device").fix
+
+
+def test_no_gpu_is_no_fault_and_one_that_is_hidden_is_told(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    Gpu(monkeypatch, there=False, says="Found no NVIDIA driver on your system. Please check …")
+    check = look(monkeypatch, "device")
+    assert (check.status, check.found) == ("ok", "CPU only; all lessons run on it")
+    Gpu(monkeypatch, there=False, says="No CUDA GPUs are available")
+    check = look(monkeypatch, "device")
+    assert (check.status, "No CUDA GPUs are available" in check.found) == ("warning", True)
+    assert "CUDA_VISIBLE_DEVICES" in check.fix
+
+
+def test_a_gpu_that_torch_is_not_built_for(monkeypatch):
+    Gpu(monkeypatch, there=False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    check = look(monkeypatch, "device")
+    assert (check.status, "built without CUDA" in check.found) == ("warning", True)
+    assert "Install a torch build for CUDA" in check.fix
 
 
 def test_an_old_processor_and_one_of_which_torch_says_little(monkeypatch):
@@ -159,14 +281,31 @@ def test_an_old_processor_and_one_of_which_torch_says_little(monkeypatch):
     assert (check.status, "torch uses" in check.found) == ("ok", True)
 
 
-def test_little_memory_and_a_full_disk(monkeypatch):
-    monkeypatch.setattr(doctor.os, "sysconf", lambda name: 2**15, raising=False)
-    assert look(monkeypatch, "memory").status == "warning"
-    monkeypatch.undo()
-    usage = shutil.disk_usage(".")._replace(free=2**20)
+def test_little_memory(monkeypatch):
+    memory = psutil.virtual_memory()._replace(available=2**29)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    check = look(monkeypatch, "memory")
+    assert (check.status, "batch_size=8" in check.fix) == ("warning", True)
+
+
+@pytest.mark.parametrize(("free", "status"), [(2**29, "warning"), (0, "problem"), (2**33, "ok")])
+def test_a_full_disk(monkeypatch, free, status):
+    usage = shutil.disk_usage(".")._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     check = look(monkeypatch, "disk")
-    assert (check.status, check.found) == ("warning", "0.0 GB free in this folder")
+    assert check.status == status
+    assert check.found.startswith(f"{free / 2**30:.1f} GB free (this folder)")
+    assert ("Free some space" in check.fix) == (status != "ok")
+
+
+def test_the_disk_is_looked_at_where_a_folder_is_gone(monkeypatch, tmp_path):
+    def gone() -> Path:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    monkeypatch.setitem(folders.PLACES, "this folder", (gone, ""))
+    check = look(monkeypatch, "disk")
+    assert check.status != "problem"
+    assert "(this folder)" not in check.found
 
 
 def test_no_bubblewrap(monkeypatch):
@@ -190,6 +329,18 @@ def test_a_bubblewrap_that_does_not_work(monkeypatch, tmp_path):
     assert "user namespaces" in check.fix
 
 
+def test_no_chromium_is_a_note_for_who_runs_the_tests(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    for platform_, how in (("linux", "apt install"), ("darwin", "brew"), ("win32", "PATH")):
+        monkeypatch.setattr(sys, "platform", platform_)
+        check = look(monkeypatch, "Chromium")
+        assert (check.status, how in check.fix) == ("warning", True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    check = look(monkeypatch, "Chromium")
+    assert (check.status, check.fix) == ("ok", "")
+
+
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
 def test_damaged_weights(monkeypatch, tmp_path, damage):
     file = tmp_path / "weights.safetensors"
@@ -211,15 +362,106 @@ def test_a_weights_folder_that_cannot_be(monkeypatch, tmp_path):
     assert (check.status, "TORCH_HOME" in check.fix) == ("problem", True)
 
 
-@pytest.mark.parametrize("name", ["this folder", "weights folder", "temp folder"])
-def test_a_folder_that_cannot_be_written(monkeypatch, tmp_path, name):
+@pytest.mark.parametrize("name", list(folders.PLACES))
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "a folder of your own"),
+        (OSError(errno.ENOSPC, "No space left on device"), "Free some space there"),
+    ],
+)
+def test_a_folder_that_cannot_be_written(monkeypatch, tmp_path, name, error, fix):
     def refuse(dir):
-        raise PermissionError(13, "Permission denied", str(dir))
+        raise error
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     check = look(monkeypatch, name)
-    assert (check.status, "Permission denied" in check.found) == ("problem", True)
+    assert (check.status, error.strerror in check.found) == ("problem", True)
+    assert fix in check.fix
+
+
+def test_a_variable_is_set_as_the_system_sets_it(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FEATX_DATA_DIR", str(tmp_path / "file" / "below"))
+    for platform_, how in (
+        ("linux", "export FEATX_DATA_DIR=~/featx"),
+        ("darwin", "export FEATX_DATA_DIR=~/featx"),
+        ("win32", '$env:FEATX_DATA_DIR = "$HOME\\featx"'),
+    ):
+        monkeypatch.setattr(sys, "platform", platform_)
+        check = look(monkeypatch, "progress folder")
+        assert (check.status, how in check.fix) == ("problem", True)
+
+
+def test_no_network_and_no_weights(monkeypatch, tmp_path):
+    def unreachable(self, address):
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with monkeypatch.context() as offline:
+        offline.setattr(socket.socket, "connect", unreachable)
+        check = look(monkeypatch, "weights")
+        assert (check.status, "only GlyphNet's are here" in check.found) == ("warning", True)
+        assert str(tmp_path) in check.fix
+        assert "resnet18" in check.fix
+        file = Path(torchvision.models.ResNet18_Weights.DEFAULT.url).name
+        (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+        (tmp_path / "hub" / "checkpoints" / file).write_bytes(b"")
+        check = look(monkeypatch, "weights")
+        assert (check.status, "GlyphNet's and resnet18" in check.found) == ("ok", True)
+    monkeypatch.setattr(socket.socket, "connect", lambda self, address: None)
+    assert "downloaded on first use" in look(monkeypatch, "weights").found
+
+
+WIDGETS = "@jupyter-widgets/jupyterlab-manager"
+
+
+@pytest.fixture
+def jupyter_folders(monkeypatch, tmp_path) -> Path:
+    """An environment of Jupyter's own, with both extensions; returns the folder of its settings."""
+    paths = pytest.importorskip("jupyterlab_server.config")
+    from jupyter_core import paths as core
+
+    for name in (WIDGETS, "@jupyter/nbgrader"):
+        (tmp_path / "labextensions" / name).mkdir(parents=True)
+        package = {"name": name, "version": "1", "jupyterlab": {"_build": {"load": "x.js"}}}
+        (tmp_path / "labextensions" / name / "package.json").write_text(json.dumps(package))
+    monkeypatch.setattr(core, "jupyter_path", lambda *_: [str(tmp_path / "labextensions")])
+    monkeypatch.setattr(paths, "SYSTEM_CONFIG_PATH", [str(tmp_path / "system")])
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "user"))
+    (tmp_path / "user" / "labconfig").mkdir(parents=True)
+    return tmp_path
+
+
+def test_the_extensions_of_jupyterlab_are_on(monkeypatch, jupyter_folders):
+    assert look(monkeypatch, "JupyterLab").status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "status"),
+    [(WIDGETS, "jupyterlab_widgets", "problem"), ("@jupyter/nbgrader", "nbgrader", "warning")],
+)
+def test_an_extension_that_is_missing(monkeypatch, jupyter_folders, name, package, status):
+    shutil.rmtree(jupyter_folders / "labextensions" / name)
+    check = look(monkeypatch, "JupyterLab")
+    assert (check.status, f"{name} is missing" in check.found) == (status, True)
+    assert check.fix.endswith(f"--no-deps {package}.")
+
+
+@pytest.mark.parametrize("switched_off", [WIDGETS, f"{WIDGETS}:base-2.0"])
+def test_an_extension_that_is_switched_off(monkeypatch, jupyter_folders, switched_off):
+    config = jupyter_folders / "user" / "labconfig" / "page_config.json"
+    config.write_text(json.dumps({"disabledExtensions": {switched_off: True}}))
+    check = look(monkeypatch, "JupyterLab")
+    assert (check.status, "is switched off" in check.found) == ("problem", True)
+    assert check.fix == f"Switch it on: jupyter labextension enable --level=user {switched_off}."
+
+
+def test_an_extension_that_cannot_be_read_stops_nothing(monkeypatch, jupyter_folders):
+    (jupyter_folders / "labextensions" / WIDGETS / "package.json").write_text("{")
+    check = look(monkeypatch, "JupyterLab")
+    assert check.status == "problem"
     assert check.fix
 
 
@@ -245,20 +487,23 @@ def test_a_kernel_that_is_missing_broken_or_elsewhere(monkeypatch):
         )
         with monkeypatch.context() as patch:
             if done:
-                patch.setattr(doctor.subprocess, "run", lambda *_, done=done, **__: done)
+                patch.setattr(subprocess, "run", lambda *_, done=done, **__: done)
             assert look(monkeypatch, "Jupyter").status == status
 
 
 def test_no_jupyter_is_no_problem(monkeypatch):
-    monkeypatch.setattr(doctor.util, "find_spec", lambda name: None)
-    assert look(monkeypatch, "Jupyter").status == "ok"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name in ("Jupyter", "JupyterLab"):
+        check = look(monkeypatch, name)
+        assert (check.status, check.fix) == ("ok", "")
+        assert "pip install 'featx[course]'" in check.found
 
 
 def test_a_check_that_breaks_is_itself_reported_and_the_others_go_on(monkeypatch):
     def breaks():
         raise ZeroDivisionError("odd machine")
 
-    monkeypatch.setattr(doctor, "_CHECKS", {"odd": breaks, "Python": doctor._CHECKS["Python"]})
+    monkeypatch.setattr(doctor, "_CHECKS", {"odd": breaks, "Python": packages.python})
     odd, python = diagnose()
     assert odd.status == "problem"
     assert odd.found == "this check failed: ZeroDivisionError: odd machine"
@@ -292,7 +537,7 @@ def test_it_says_what_it_is_looking_at(monkeypatch):
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=80)
     monkeypatch.setattr(
-        doctor, "_CHECKS", {"Python": lambda: (console.print("x"), doctor._python())[1]}
+        doctor, "_CHECKS", {"Python": lambda: (console.print("x"), packages.python())[1]}
     )
     assert [check.status for check in diagnose(console)] == ["ok"]
     assert "Looking at: Python" in out.getvalue()
