@@ -22,6 +22,7 @@ from featx.errors import FeatxError
 from featx.extraction import extract
 from featx.metrics import Report, evaluate
 from featx.probes import FewLabelAccuracy, LinearProbe, draw_rows, few_label_accuracy
+from featx.progress import progress_bar
 
 __all__ = ["Demo", "run_demo", "show_demo"]
 
@@ -77,18 +78,22 @@ def run_demo(out: Path, console: Console | None = None) -> Demo:
         digits = load_digits()
     y = digits.labels.numpy()
     torch.manual_seed(0)  # the random weights
-    with console.status("one forward pass for each of 1797 digits"):
-        kinds = {
-            "pixels": digits.images.flatten(1).numpy().astype(np.float32),
-            "random weights": extract(
-                load_backbone("glyphnet", weights=None), digits, progress=False
-            ).X,
-            "GlyphNet": extract(load_backbone("glyphnet"), digits, progress=False).X,
-        }
+    show = not console.quiet
+    untrained = load_backbone("glyphnet", weights=None)
+    kinds = {
+        "pixels": digits.images.flatten(1).numpy().astype(np.float32),
+        "random weights": extract(untrained, digits, progress=show).X,
+        "GlyphNet": extract(load_backbone("glyphnet"), digits, progress=show).X,
+    }
     results = {}
-    for name, X in kinds.items():
-        with console.status(f"linear probes on {name}"):
-            results[name] = few_label_accuracy(X, y, shots=SHOTS)
+    total = len(kinds) * len(SHOTS)
+    with progress_bar("linear probes", total, unit="of 5 draws each", show=show) as advance:
+        for name, X in kinds.items():
+            accuracy = []
+            for shots in SHOTS:
+                accuracy.append(few_label_accuracy(X, y, shots=[shots]).accuracy)
+                advance(1, name)
+            results[name] = FewLabelAccuracy(SHOTS, np.concatenate(accuracy))
 
     X = kinds["GlyphNet"]
     rows = draw_rows(y, REPORT_SHOTS, seed=0)

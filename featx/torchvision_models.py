@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torchvision.models import WeightsEnum
 
 from featx.errors import FeatxError, first_line
+from featx.progress import can_draw
 from featx.weights import NO_NETWORK, damaged_weights, load_state, read_state, unknown_weights
 
 __all__ = ["is_downloaded", "torchvision_model", "torchvision_names"]
@@ -91,7 +92,8 @@ def _downloaded(name: str, entry: Any, file: Path) -> Mapping[str, Any]:
     """Return the state dict of `entry` from torch's cache, or bring it there."""
     try:
         with _patience():
-            return entry.get_state_dict(progress=True, check_hash=True)
+            # torch.hub says what it downloads in any case; its bar would fill a log file
+            return entry.get_state_dict(progress=can_draw(), check_hash=True)
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         if file.exists():
             raise damaged_weights(name, file, error) from error

@@ -202,11 +202,15 @@ def squeezenet_bytes() -> tuple[bytes, str]:
     return body, f"squeezenet-{hashlib.sha256(body).hexdigest()[:8]}.pth"
 
 
-def test_a_download_shows_progress_and_is_kept(served, capsys):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_download_shows_progress_and_is_kept(served, capsys, monkeypatch, terminal):
+    monkeypatch.setattr("featx.torchvision_models.can_draw", lambda: terminal)
     body, name = squeezenet_bytes()
     file = served(body, name)
     first = featx.load_backbone("squeezenet1_1")
-    assert "100%" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "Downloading" in told.out
+    assert ("100%" in told.err) == ("\r" in told.err) == terminal
     assert file.read_bytes() == body
     assert featx.load_backbone("squeezenet1_1").weights_id == first.weights_id
     assert "Downloading" not in capsys.readouterr().out

@@ -80,7 +80,7 @@ def test_every_public_name_loads_and_is_documented():
 def test_demo_without_network(offline, tmp_path):
     done = offline(["-m", "featx", "demo", "--out", tmp_path / "out"], env={"COLUMNS": "120"})
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+    assert not re.sub(r"(extract|linear probes): \d+ of .*\n", "", done.stderr)  # on a slow machine
     rows = {
         name: [float(x) for x in re.findall(r"(0\.\d+) ±", line)]
         for name in ("pixels", "random weights", "GlyphNet")

@@ -8,6 +8,7 @@ import string
 import numpy as np
 import pytest
 import torch
+import typer
 from matplotlib.ft2font import FT2Font
 from safetensors import safe_open
 from torch import nn
@@ -176,6 +177,71 @@ def test_pretraining_is_reproducible_and_learns(tmp_path, monkeypatch):
     save(models[0], tmp_path / "weights.safetensors", seed=1)
     loaded = featx.load_backbone("glyphnet", weights=tmp_path / "weights.safetensors").model
     assert torch.allclose(loaded.fc.weight, models[0].fc.weight, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (
+            KeyboardInterrupt(),
+            130,
+            "Stopped; .* is as it was. Run the same command again: it goes on",
+        ),
+        (OSError(28, "No space left on device"), 2, "No space left on device. Name another file"),
+    ],
+)
+def test_pretraining_ends_with_a_sentence(tmp_path, monkeypatch, capsys, raised, status, said):
+    def stopped(*_, **__):
+        raise raised
+
+    monkeypatch.setattr(training, "pretrain", stopped)
+    with pytest.raises(typer.Exit) as ended:
+        training._main(steps=4, out=tmp_path / "weights.safetensors")
+    told = capsys.readouterr().err
+    assert (ended.value.exit_code, told.count("\n")) == (status, 1)
+    assert re.search(said, told)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_pretraining_that_was_stopped_goes_on_and_comes_to_the_same_weights(
+    tmp_path, monkeypatch, letters
+):
+    monkeypatch.setattr(training, "render_letters", lambda: letters)
+    monkeypatch.setattr(training, "BATCH_SIZE", 8)
+    monkeypatch.setattr(training, "MEASURED", 64)
+    monkeypatch.setattr(training, "KEEP_EVERY", 2)
+    kept = tmp_path / "kept"
+
+    def run(**options):
+        return pretrain(steps=4, seed=1, bf16=False, progress=False, **options)
+
+    whole = run()
+    batch, drawn = glyphs.Augment.batch, []
+
+    def stopped_at_the_fourth(self, *arguments, **options):
+        drawn.append(arguments)
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+        return batch(self, *arguments, **options)
+
+    monkeypatch.setattr(glyphs.Augment, "batch", stopped_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        run(kept=kept)
+    drawn.clear()
+    again = run(kept=kept)
+    assert len(drawn) == 3, "two steps of four, and what the accuracy is measured on"
+    assert again.accuracy == whole.accuracy
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name]), name
+
+    drawn.clear()
+    pretrain(steps=2, seed=2, bf16=False, progress=False, kept=kept)
+    assert len(drawn) == 3, "what another run has left is of no use"
+    kept.write_bytes(kept.read_bytes()[:1000])
+    drawn.clear()
+    pretrain(steps=2, seed=2, bf16=False, progress=False, kept=kept)
+    assert len(drawn) == 3, "nor is a damaged file"
 
 
 @pytest.mark.parametrize(

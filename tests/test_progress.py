@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -36,18 +37,24 @@ def test_a_log_file_gets_a_line_now_and_then_and_none_for_quick_work(capsys, mon
         advance(4)
         for _ in range(4):
             now += 6
-            advance(9)
+            advance(9, "all well")
     with progress_bar("read", None, unit="files") as advance:
         for _ in range(2):
             now += 6
             advance(7)
+    with progress_bar("train", 10_000) as advance:
+        for _ in range(2):
+            now += 10
+            advance(20)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
         "extract: 4 of 40 images, 10%",
-        "extract: 22 of 40 images, 55%, 12 s left",
-        "extract: 40 of 40 images, 100%, 0 s left",
-        "read: 14 files",
+        "extract: 22 of 40 images, 55%, 1.5/s, 12 s left, all well",
+        "extract: 40 of 40 images, 100%, 1.5/s, 0 s left, all well",
+        "read: 14 files, 1.2/s",
+        "train: 20 of 10000 images, 0%",
+        "train: 40 of 10000 images, 0%, 2/s, 83 min left",
     ]
 
 
@@ -79,6 +86,8 @@ def test_a_terminal_gets_a_bar_that_vanishes():
     text = shown.decode()
     assert "extract" in text
     assert "40/40" in text
+    assert re.search(r"\d/s", text), "the rate"
+    assert "0:00:00" in text, "the time that is left"
     assert text.rstrip().endswith("\x1b[2K"), "the line is cleared at the end"
 
 
