@@ -268,7 +268,11 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
     >>> load_backbone("resnet50", weights=None).num_features
     2048
     """
-    name = str(name)
+    if not isinstance(name, str):
+        raise FeatxError(
+            f"Expected the name of a backbone, got {type(name).__name__}. featx.list_backbones() names "
+            "them; a model of your own becomes one with featx.Backbone.from_module(model, preprocess)."
+        )
     path = weights_file(weights)
     if name == "glyphnet":  # without torchvision, which takes seconds to import
         if path is None and weights not in (None, "default"):

@@ -6,23 +6,38 @@ Exit status: 0 done, 1 the work found a problem, 2 wrong use.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from featx import __version__
-from featx.errors import FeatxError, ProblemFound
+from featx.errors import FeatxError, ProblemFound, first_line
 
 __all__ = ["app", "main"]
 
+
+class _Stoppable(TyperGroup):
+    """Ends a command that is stopped by Ctrl-C with a sentence, where it has none of its own."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("Stopped. Run the same command again: it begins anew.", err=True)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="featx",
+    cls=_Stoppable,
     help="The feature extraction strategy in PyTorch: learn it, teach it, use it.",
     no_args_is_help=True,
     add_completion=False,
@@ -88,6 +103,7 @@ def extract(
 ) -> None:
     """Extract features from a folder of images. Stopped at any moment, it goes on where it was."""
     from featx.backbones import load_backbone
+    from featx.datasets import find_images
     from featx.extraction import extract as run
     from featx.processes import join_group
 
@@ -96,6 +112,8 @@ def extract(
             f"Expected a folder outside of {images} for the features, got {out}. What is in there counts as "
             "images."
         )
+    if not images.is_dir():
+        find_images(images)  # says what is wrong, before weights are downloaded
     is_first = join_group().is_first  # under torchrun one speaks and writes for all
     with _goes_on_when_run_again():
         features = run(
@@ -155,8 +173,9 @@ def doctor() -> None:
     """Check this machine: versions, device, sandbox, write access, and how to fix what is missing."""
     from featx.doctor import diagnose, show_diagnosis
 
-    checks = diagnose()
-    show_diagnosis(checks, Console())
+    console = Console()
+    checks = diagnose(console)
+    show_diagnosis(checks, console)
     if any(check.status == "problem" for check in checks):
         raise typer.Exit(1)
 
@@ -168,7 +187,10 @@ def lab(
         Path | None,
         typer.Option(help="Work on a copy of the lessons here; nothing of yours is overwritten."),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to serve on.")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port to serve on; the next free one if it is taken."),
+    ] = None,
 ) -> None:
     """Open JupyterLab on the lessons. Further options go to JupyterLab as they are."""
     from featx.lab import lessons_folder, serve
@@ -193,7 +215,7 @@ def quiz(question: QuestionId = None, lesson: Lesson = None) -> None:
 
 
 @app.command()
-def review(limit: Annotated[int, typer.Option(help="How many at most.")] = 20) -> None:
+def review(limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20) -> None:
     """See again what you missed, when it is due."""
     from featx.study.terminal import run_review
 
@@ -227,7 +249,9 @@ def progress(
     record = open_progress()
     console = Console(highlight=False)
     if sum([export is not None, take_in is not None, reset]) > 1:
-        raise FeatxError("Expected one of --export, --import and --reset, got more than one.")
+        raise FeatxError(
+            "Expected one of --export, --import and --reset, got more than one. Give one of them."
+        )
     if export is not None:
         typer.echo(f"Wrote {write_export(record, export)} answers to {export}")
     elif take_in is not None:
@@ -471,6 +495,20 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(args=arguments)
     except FeatxError as error:
-        console = Console(stderr=True, soft_wrap=True)  # one line: a path in it can be copied
-        console.print(f"featx: {error}", style="red", markup=False, highlight=False)
-        sys.exit(error.exit_status)
+        _end_with(str(error), error.exit_status)
+    except Exception as error:
+        if os.environ.get("FEATX_TRACEBACK"):
+            raise
+        way_out = (
+            "Give access or make room there, then run the same command again."
+            if isinstance(error, OSError)
+            else "Run it again with FEATX_TRACEBACK=1 in the environment, and report what that shows."
+        )
+        said = f"{type(error).__name__}: {first_line(error)}"
+        _end_with(f"Expected to come to an end, but met {said}. {way_out}", 1)
+
+
+def _end_with(sentence: str, status: int) -> NoReturn:
+    console = Console(stderr=True, soft_wrap=True)  # one line: a path in it can be copied
+    console.print(f"featx: {sentence}", style="red", markup=False, highlight=False)
+    sys.exit(status)

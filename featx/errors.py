@@ -51,13 +51,15 @@ def close_matches(name: str, known: Iterable[str]) -> str:
     --------
     >>> close_matches("layer5", ["layer3", "layer4", "fc"])
     'Close matches: layer4, layer3.'
-    >>> close_matches("x", ["layer3", "layer4", "fc"])
-    'Known names: layer3, layer4, fc.'
+    >>> close_matches("x", ["layer3", "layer4", "fc"]), close_matches("x", [])
+    ('Known names: layer3, layer4, fc.', 'There are none.')
     """
     known = list(known)
     close = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
     if close:
         return f"Close matches: {', '.join(close)}."
+    if not known:
+        return "There are none."
     shown = ", ".join(known[:12])
     more = f", … ({len(known)} in all)" if len(known) > 12 else ""
     return f"Known names: {shown}{more}."

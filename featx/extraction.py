@@ -634,10 +634,10 @@ def _check_any(job: _Job, readable: int, broken: dict[int, str]) -> None:
         return
     row = next(iter(broken), None)
     raise FeatxError(
-        "Expected at least one image, got data of length 0."
+        "Expected at least one image, got data of length 0. Check how they were chosen."
         if row is None
         else f"Expected at least one readable image, got {len(broken)} that are not, such as "
-        f"{job.source.name(row)}: {broken[row]}."
+        f"{job.source.name(row)}: {broken[row]}. Pass others, or mend these."
     )
 
 
@@ -649,9 +649,8 @@ def _check_options(
             f'Expected batch_size to be "auto" or a whole number from 1, got {batch_size!r}.'
         )
     if precision not in ("auto", *PRECISIONS):
-        raise FeatxError(
-            f'Expected precision to be "auto", {", ".join(map(repr, PRECISIONS))}, got {precision!r}.'
-        )
+        known = ", ".join(f'"{each}"' for each in PRECISIONS)
+        raise FeatxError(f'Expected precision to be "auto", {known}, got {precision!r}.')
     if compile not in ("auto", True, False):
         raise FeatxError(f'Expected compile to be "auto", True or False, got {compile!r}.')
     if on_error not in ("skip", "raise"):
@@ -709,8 +708,10 @@ def _device(device: str | torch.device) -> torch.device:
         chosen = torch.device(device)
         torch.empty(1, device=chosen).item()  # "meta" is a device too, but holds no numbers
     except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        why = first_line(error)  # torch lists all that it ever knew for a word that is none of them
+        why = "" if why.startswith("Expected one of") else f" ({why[:80]})"
         raise FeatxError(
-            f"Expected a device that this machine has, got {device!r} ({first_line(error)[:80]}). Use "
+            f"Expected a device that this machine has, got {device!r}{why}. Use "
             'device="auto", which picks one, or "cpu".'
         ) from error
     return chosen
@@ -722,7 +723,15 @@ def _in_use(model: nn.Module, target: torch.device) -> Iterator[None]:
     home = next(chain(model.parameters(), model.buffers()), torch.empty(0)).device
     modes = [(module, module.training) for module in model.modules()]
     try:
-        model.to(target).eval()
+        try:
+            model.to(target).eval()
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise FeatxError(
+                f"Expected room for the model in the memory of {target}, but other programs hold it: "
+                f'{first_line(error)}. Close them (nvidia-smi lists them), or use device="cpu".'
+            ) from error
         yield
     finally:
         model.to(home)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from featx.errors import FeatxError, close_matches
-from featx.heads import find_heads
+from featx.heads import check_module, find_heads
 from featx.stages import Stage, stage_names, stages
 
 __all__ = [
@@ -84,6 +84,7 @@ def freeze(model: nn.Module, except_: Iterable[str] = ("head",)) -> nn.Module:
     >>> model.train().bn1.training                 # pinned: its running statistics stay
     False
     """
+    check_module(model)
     wanted = [except_] if isinstance(except_, str) else list(except_)
     if not _head(model):  # the head was removed: all that is left is backbone
         wanted = [name for name in wanted if name != "head"]
@@ -134,6 +135,7 @@ def unfreeze(model: nn.Module, *names: str) -> nn.Module:
     >>> sorted({name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad})
     ['fc', 'layer4']
     """
+    check_module(model)
     parts = [part for name in names for part in _resolve(model, name)] if names else [model]
     inside = {module for part in parts for module in part.modules()}
     for module in model.modules():
@@ -691,6 +693,7 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _check_sizes(model: nn.Module) -> None:
+    check_module(model)
     lazy = [
         name
         for name, tensor in (*model.named_parameters(), *model.named_buffers())

@@ -14,6 +14,7 @@ from featx.errors import FeatxError
 __all__ = [
     "at_least_one",
     "aux_head_names",
+    "check_module",
     "drop_aux_heads",
     "find_heads",
     "head_name",
@@ -62,6 +63,7 @@ def find_heads(model: nn.Module) -> list[str]:
 
 def _find(model: nn.Module) -> tuple[list[str], str]:
     """Return the names of the heads; without any, the layer that might be one and why it is not."""
+    check_module(model)
     modules = list(model.named_modules())
     if (owner := _answering(model)) is not None:
         answer = owner.get_classifier()
@@ -277,6 +279,23 @@ def drop_aux_heads(model: nn.Module, but: Iterable[str] = ()) -> None:
         setattr(model, branch, None)
     if dropped and hasattr(model, "aux_logits"):
         model.aux_logits = dropped != branches  # pyright: ignore[reportArgumentType]
+
+
+def check_module(model: object) -> None:
+    """Raise a sentence where something else than a module was passed: a name, a `Backbone`.
+
+    Examples
+    --------
+    >>> check_module("resnet18")
+    Traceback (most recent call last):
+        ...
+    featx.errors.FeatxError: Expected a torch module, got str. featx.load_backbone(name).model is one.
+    """
+    if isinstance(model, nn.Module):
+        return
+    inside = isinstance(getattr(model, "model", None), nn.Module)
+    way_out = "Pass backbone.model" if inside else "featx.load_backbone(name).model is one"
+    raise FeatxError(f"Expected a torch module, got {type(model).__name__}. {way_out}.")
 
 
 def at_least_one(value: object, what: str, advice: str) -> int:

@@ -73,5 +73,8 @@ def has_compiler(device: torch.device) -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Say whether it is want of memory that an error tells of: torch has two ways to say so."""
-    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
+    """Say whether it is want of memory that an error tells of: torch has three ways to say so."""
+    told = str(error)  # of the CPU, and of a GPU that has not even room for what CUDA itself needs
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        words in told for words in ("allocate memory", "CUDA error: out of memory")
+    )

@@ -325,8 +325,8 @@ def open_source(data: Any, batch_size: int) -> Source:
     if not isinstance(data, (Dataset, DataLoader)):
         raise FeatxError(
             "Expected images as a folder, a list of files or of Pillow images, an array, a tensor, a torch "
-            f"Dataset or a DataLoader, got {type(data).__name__}. Tensors of one size make one with "
-            "torch.stack(images), file names a list with list(names)."
+            f"Dataset or a DataLoader, got {'an empty ' * (data in ([], ()))}{type(data).__name__}. Tensors "
+            "of one size make one with torch.stack(images), file names a list with list(names)."
         )
     inside = data.dataset if isinstance(data, DataLoader) else data
     return Source(data, _length(data), class_names=_class_names(inside))
@@ -356,6 +356,11 @@ def prepare_images(images: torch.Tensor, preprocess: Prepare, in_channels: int) 
     """
     x = _with_channels(images, in_channels)
     if x.is_floating_point() and x.numel() and not (x.min() >= 0 and x.max() <= 1):
+        if x.isnan().any():
+            raise FeatxError(
+                "Expected pixels of 0-255 (uint8) or 0-1 (float), got NaN among them. Leave these images "
+                "out, or see where they come from."
+            )
         if x.min() >= 0 and 1 < x.max() <= 255:
             way_out = "Divide them by 255."
         else:

@@ -44,7 +44,10 @@ def weights_file(weights: str | Path | WeightsEnum | None) -> Path | None:
     if not (isinstance(weights, Path) or ends_as_one or os.path.isfile(path)):  # noqa: PTH113
         return None
     if not path.is_file():
-        raise FeatxError(f"Expected a file with weights, but there is none at {path.absolute()}.")
+        what = ", which is a folder" if path.is_dir() else ""
+        raise FeatxError(
+            f"Expected a file with weights, but there is none at {path.absolute()}{what}. Check the path."
+        )
     return path
 
 
@@ -56,7 +59,17 @@ def read_state(path: Path, name: str) -> Any:
         # weights_only: a pickle that would run code is refused
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
-        raise _does_not_load(path, name, error) from error
+        raise _does_not_load(path, name, _in_short(error)) from error
+
+
+def _in_short(error: Exception) -> BaseException | str:
+    """Say in a few words what torch says in a paragraph, which advises to run what is in the file."""
+    told = str(error)
+    if "Weights only load failed" not in told:
+        return error
+    if "Unsupported global" in told:
+        return "it holds code, which would be run, beside tensors."
+    return "torch.save did not write it, or not all of it."
 
 
 def load_state(model: nn.Module, content: Any, path: Path, name: str) -> None:
@@ -113,7 +126,7 @@ def _mappings(content: Any) -> Iterable[dict[str, torch.Tensor]]:
 def _does_not_load(path: Path, name: str, error: BaseException | str) -> FeatxError:
     return FeatxError(
         f"Expected {path} to hold a state dict of {name}, as torch.save(model.state_dict(), …) "
-        f"writes it, but it does not load: {first_line(error)}"
+        f"writes it, but it does not load: {first_line(error)}."
     )
 
 

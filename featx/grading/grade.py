@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError, close_matches, first_line
 from featx.grading.executors import Executor, Local
 from featx.grading.gradebook import Course, points_in
 from featx.grading.marks import depends_on, read_mark
@@ -142,7 +142,8 @@ def grade(
         unknown = sorted(set(students or ()) - set(there))
         if unknown:
             raise FeatxError(
-                f"Expected students who handed in {assignment}, but {', '.join(unknown)} did not."
+                f"Expected students who handed in {assignment}, but {', '.join(unknown)} did not. "
+                + (close_matches(unknown[0], there) if there else "Nobody has so far.")
             )
         wanted = [student for student in there if students is None or student in students]
         if limits is None:

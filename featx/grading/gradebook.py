@@ -86,6 +86,9 @@ class _Recorder(Autograde, _OwnFiles):
         self.set_permissions(assignment, student)
 
 
+_NO_COURSE = "Go to the folder of the course, which has source/, or name it with --course-dir."
+
+
 class Course:
     """An nbgrader course on disk.
 
@@ -104,8 +107,7 @@ class Course:
         self.root = Path(folder).resolve()
         if not self.root.is_dir():
             raise FeatxError(
-                f"Expected the folder of an nbgrader course, but {folder} is none. Go there, or name it with "
-                "--course-dir."
+                f"Expected the folder of an nbgrader course, but {folder} is none. {_NO_COURSE}"
             )
         self.config = self._load_config()
         self.directory = _Tolerant(config=self.config)
@@ -171,6 +173,17 @@ class Course:
         FeatxError
             When there is no such assignment.
         """
+        folders = (
+            self.directory.source_directory,
+            self.directory.release_directory,
+            self.directory.submitted_directory,
+        )
+        if not any(
+            (self.root / folder).is_dir() for folder in folders
+        ):  # else it would get a gradebook
+            raise FeatxError(
+                f"Expected the folder of an nbgrader course, but {self.root} is none. {_NO_COURSE}"
+            )
         with self._gradebook() as book, contextlib.suppress(MissingEntry):
             if book.find_assignment(assignment).notebooks:
                 return False
@@ -178,8 +191,8 @@ class Course:
         if not list(source.glob("*.ipynb")):
             there = sorted(p.name for p in source.parent.glob("*") if any(p.glob("*.ipynb")))
             raise FeatxError(
-                f"Expected an assignment of the course, got {assignment!r}. "
-                f"{close_matches(assignment, there)}"
+                f"Expected an assignment of the course in {self.root}, got {assignment!r}. "
+                + (close_matches(assignment, there) if there else _NO_COURSE)
             )
         directory = _Tolerant(config=self.config, assignment_id=assignment, student_id=".")
         converter = GenerateAssignment(coursedir=directory, config=self.config, force=True)

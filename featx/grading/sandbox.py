@@ -63,7 +63,8 @@ def check_sandbox(kind: str) -> bool:
     """
     if kind not in KINDS:
         raise FeatxError(
-            f"Expected {', '.join(KINDS[:-1])} or {KINDS[-1]} for the sandbox, got {kind!r}."
+            f"Expected {', '.join(KINDS[:-1])} or {KINDS[-1]} for the sandbox, got {kind!r}. Leave it out "
+            "for the safest that there is."
         )
     if kind == "none":
         if not hasattr(os, "fork"):

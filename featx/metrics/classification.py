@@ -122,7 +122,9 @@ def evaluate(
             f"Name one of {read.classes}."
         )
     if train_accuracy is not None and not 0 <= train_accuracy <= 1:
-        raise FeatxError(f"Expected train_accuracy from 0 to 1, got {train_accuracy!r}.")
+        raise FeatxError(
+            f"Expected train_accuracy from 0 to 1, got {train_accuracy!r}. Divide per cent by 100."
+        )
 
     numbers, spans = _rates(read, base)
     losses, loss_spans = _losses(read, base)
@@ -161,7 +163,8 @@ def _threshold(threshold: Any, y_pred: Any, y_score: Any) -> float | None:
         return None
     if y_pred is not None or y_score is None:
         raise FeatxError(
-            "Expected scores and no predictions beside a threshold, for it makes the predictions. Write "
+            "Expected scores and no predictions beside a threshold, for it makes the predictions, got "
+            f"{'both' if y_score is not None else 'no scores'}. Write "
             "evaluate(y_true, y_score=…, threshold=…)."
         )
     try:

@@ -301,7 +301,9 @@ def _rule(
         return check_costs(cost_fp, cost_fn), None
     name, floor = ("recall", min_recall) if ways[1] else ("precision", min_precision)
     if not _is_number(floor) or not 0 < floor <= 1:
-        raise FeatxError(f"Expected min_{name} above 0 and up to 1, got {floor!r}.")
+        raise FeatxError(
+            f"Expected min_{name} above 0 and up to 1, got {floor!r}. Divide per cent by 100."
+        )
     return None, (name, float(floor))
 
 

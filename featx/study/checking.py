@@ -48,11 +48,17 @@ def check_path(path: Path, say: Callable[[str], object]) -> int:
             if each.suffix in _CHECKS and not each.name.startswith("_")
         )
         if not files:
-            raise FeatxError(f"Expected YAML files or exercise modules in {path}, found none.")
+            raise FeatxError(
+                f"Expected YAML files or exercise modules in {path}, found none. Name a file, or the folder "
+                "that holds them."
+            )
     elif path.suffix in _CHECKS and path.is_file():
         files = [path]
     else:
-        raise FeatxError(f"Expected a .yaml file, a .py file or a folder of them, got {path}.")
+        missing = "" if path.exists() else ", which is not there"
+        raise FeatxError(
+            f"Expected a .yaml file, a .py file or a folder of them, got {path}{missing}. Check the path."
+        )
     total = 0
     for file in files:
         faults, right = _CHECKS[file.suffix](file)

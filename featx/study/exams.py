@@ -95,7 +95,10 @@ def begin_exam(progress: Progress, seed: int | None = None) -> DrawnExam:
         When the seed is no whole number of 64 bits, or the bank has too few questions.
     """
     if seed is not None and not (isinstance(seed, int) and -(2**63) <= seed < 2**63):
-        raise FeatxError(f"Expected a whole number of at most 18 digits as the seed, got {seed!r}.")
+        raise FeatxError(
+            f"Expected a whole number of at most 18 digits as the seed, got {seed!r}. Leave it out to have "
+            "one drawn."
+        )
     exams, done = progress.exams(), progress.handed_in()
     known = set(list_questions())
     for exam in reversed(exams):

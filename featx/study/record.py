@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from filelock import FileLock
-from platformdirs import user_data_path
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from featx.errors import FeatxError
+from featx.study.folders import PROGRESS_VARIABLE, progress_folder
 from featx.study.verdicts import Status, Verdict
 
 __all__ = [
@@ -35,9 +35,6 @@ __all__ = [
 
 # How the place of an exam's answer begins.
 _EXAM = "exam:"
-
-#: Environment variable: another folder for the progress.
-FOLDER_VARIABLE = "FEATX_DATA_DIR"
 
 # Each entry takes a file from one version to the next; a released one never changes.
 _MIGRATIONS = (
@@ -487,7 +484,7 @@ class Progress:
             said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise FeatxError(
                 f"Expected to read and write your progress in {self.path}, but: {said}. Make room or give "
-                f"write access there, or name another folder in {FOLDER_VARIABLE}."
+                f"write access there, or name another folder in {PROGRESS_VARIABLE}."
             ) from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -663,10 +660,9 @@ def open_progress() -> Progress:
         In the user's data folder, or in the folder that the environment variable ``FEATX_DATA_DIR``
         names. The same object for the same file, so that what waits to be written is not forgotten.
     """
-    named = os.environ.get(FOLDER_VARIABLE)
+    named = os.environ.get(PROGRESS_VARIABLE)
     if named not in _opened:  # a relative folder stays where it was when the session began
-        folder = Path(named).expanduser() if named else user_data_path("featx", appauthor=False)
-        _opened[named] = Progress(folder.absolute() / "progress.sqlite3")
+        _opened[named] = Progress(progress_folder() / "progress.sqlite3")
     return _opened[named]
 
 
@@ -692,7 +688,7 @@ def write_export(progress: Progress, path: Path) -> int:
     """
     if path.absolute() == progress.path.absolute():
         raise FeatxError(
-            f"Expected a file to export to, got {path}, which holds your progress itself."
+            f"Expected a file to export to, got {path}, which holds your progress itself. Name another one."
         )
     exported = progress.export()
     part = path.with_name(f"{path.name}.part")
@@ -731,5 +727,5 @@ def read_export(path: Path) -> object:
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else "it is not JSON"
         raise FeatxError(
-            f"Expected a file that `featx progress --export` wrote, but {path}: {said}."
+            f"Expected a file that `featx progress --export` wrote, but {path}: {said}. Name the file."
         ) from error
