@@ -17,6 +17,7 @@ _numbers = count()
 
 #: Here one costly preparation serves all tests, so one worker runs the whole file.
 ONE_WORKER = (
+    "tests/browser/test_book.py",
     "tests/grading/test_attacks.py",
     "tests/grading/test_grade.py",
     "tests/grading/test_practice.py",

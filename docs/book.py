@@ -96,10 +96,6 @@ QUIET = {
 }
 
 
-class Stopped(Exception):
-    """The build ends before its time."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the book and print where it is; return the exit status."""
     options = _parse(arguments)
@@ -164,13 +160,14 @@ def execute_all(lessons: Sequence[Path], kept: Path, jobs: int) -> dict[Path, Pa
 
         def run(path: Path) -> None:
             try:
-                _execute(left[path], path.stem, lambda: advance(1), stop)
+                whole = _execute(left[path], lambda: advance(1), stop)
             except BaseException:
                 stop.set()
                 raise
-            half = made[path].with_suffix(f".{os.getpid()}")
-            nbformat.write(left[path], half)
-            half.replace(made[path])  # whole, or not there
+            if whole:
+                half = made[path].with_suffix(f".{os.getpid()}")
+                nbformat.write(left[path], half)
+                half.replace(made[path])  # whole, or not there
 
         try:
             list(pool.map(run, left))
@@ -203,9 +200,9 @@ def _hash(*parts: str | bytes) -> str:
 
 
 def _execute(
-    notebook: nbformat.NotebookNode, name: str, done: Callable[[], None], stop: threading.Event
-) -> None:
-    """Run a notebook in a kernel where the study calls write what can be read."""
+    notebook: nbformat.NotebookNode, done: Callable[[], None], stop: threading.Event
+) -> bool:
+    """Run a notebook where the study calls write what can be read; tell whether it ran to its end."""
     client = NotebookClient(notebook, timeout=900, kernel_name="python3")
     # log level 40: a kernel says on each start that its messages on this machine are not encrypted
     client.extra_arguments = ["--InteractiveShellApp.extensions=reading", "--log-level=40"]
@@ -216,9 +213,10 @@ def _execute(
         with client.setup_kernel(cwd=folder, env=env):
             for place, cell in enumerate(notebook.cells):
                 if stop.is_set():
-                    raise Stopped(name)
+                    return False
                 client.execute_cell(cell, place)
                 done()
+    return True
 
 
 def lay_out(source: Path, lessons: dict[Path, Path]) -> None:

@@ -44,6 +44,7 @@ default_role = "py:obj"  # `name` in a docstring leads to what it names, where t
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "featx"
