@@ -122,3 +122,18 @@ def test_a_list_that_does_not_load_is_told_before_anything_is_written(tmp_path: 
     with pytest.raises(FeatxError, match=r"assignments\.toml, mine"):
         init_course(tmp_path)
     assert list(files(tmp_path)) == [Path("assignments.toml")]
+
+
+def test_commands_find_the_course_that_they_are_typed_in(
+    command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = command("assignment", "init", "my course").stdout
+    assert "featx grade practice --course-dir 'my course'\n" in told
+    assert "Nothing is missing in my course" in command("assignment", "init", "my course").stdout
+    monkeypatch.chdir("my course")
+    Path("source/ps1/ps1.ipynb").unlink()
+    told = command("assignment", "init", ".").stdout
+    assert told.startswith("Wrote to .: source/ps1/ps1.ipynb\n")
+    assert "featx grade practice\n" in told
+    assert command("assignment", "check", "ps1").stdout == "ps1 is up to date.\n"
