@@ -49,6 +49,15 @@ PATH = np.logspace(-4, 4, 17)
 #: hundred from the exact ones at most, or some tens where the last one was far above the best.
 FINE, ROUGH, FAR = 1e-4, 1e-3, 1.5
 
+#: What to do about what scikit-learn finds wrong.
+WAYS_OUT = {
+    "inconsistent numbers": "Give one label for each row.",
+    "Found array with dim": "Pool feature maps first, as featx.extract does.",
+    "is expecting": "Give features of the backbone and layer that it was fitted on.",
+    "NaN": "Leave such rows out: X[np.isfinite(X).all(1)].",
+    "0 sample(s)": "Give it rows to learn from.",
+}
+
 MANY_ROWS = 5000  # from here on one held-out fifth says as much as five
 
 
@@ -808,9 +817,10 @@ def _as_featx_error() -> Iterator[None]:
     except ValueError as error:
         lines = [line.strip() for line in str(error).splitlines()]
         way_out = [line for line in lines[1:] if line.startswith("Reshape")]
+        way_out += [advice for told, advice in WAYS_OUT.items() if told in lines[0]]
         raise FeatxError(
             "Expected features (N, D) of finite numbers that fit each other and their labels, got "
-            f"something else: {' '.join([lines[0], *way_out])}"
+            f"something else: {' '.join([lines[0].rstrip('.:') + '.', *way_out])}"
         ) from error
 
 

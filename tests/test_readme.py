@@ -22,7 +22,7 @@ ELSEWHERE = {
     r"py -m venv .*|\.venv\\Scripts\\.*": "Windows",
     r"python3 -m venv .*|.*pip install .*": "tests/test_wheel.py installs; here there is no network",
     r"source .*": "the test's PATH has the programs",
-    r"python bench/.*|python -m tests\..*": "minutes, on an idle machine: it is looked at that they are there",
+    r"python bench/.*|python -m tests\..*": "minutes, on an idle machine; they are looked for",
 }
 
 
