@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from featx.errors import FeatxError
 from featx.machine import free_memory
 
 __all__ = [
@@ -31,6 +32,9 @@ EXACT_CELLS = 2**24  # up to here features are held as float64: 128 MB
 BASIS_SIZE = 2048  # the largest eigenvalue problem that pays: seconds on two cores
 ROUND = 20  # L-BFGS steps before the curvature is looked at again …
 STALE = 5  # … or this many, where a new C is set out for
+LEAST = (
+    3  # steps before a small gradient is believed: it is small, too, where the loss has become flat
+)
 
 
 class Rows:
@@ -79,11 +83,20 @@ def scaled_rows(
     index = np.arange(len(X)) if index is None else index
     device = device_of(X)
     share = torch.as_tensor(weight / weight.sum()).to(device, widest_float(device))
-    mean = sum(share[at] @ x for at, x in blocks(X, index, share.dtype))
-    square = sum(
-        float(share[at] @ (x - mean).square().sum(1)) for at, x in blocks(X, index, share.dtype)
-    )
-    return Rows(X, cast(torch.Tensor, mean), square**0.5 / 8 or 1.0, index, exact)
+    # one look at the rows; from one of them, lest a large mean swallow a small spread
+    origin = torch.as_tensor(X[index[:1]]).to(share)
+    mean, square = torch.zeros_like(origin[0]), 0.0
+    for at, x in blocks(X, index, share.dtype):
+        x = x - origin
+        mean += share[at] @ x
+        square += float(share[at] @ x.square().sum(1))
+    if not np.isfinite(square):
+        raise FeatxError(
+            "Expected features whose squares can be added up, got larger ones. Divide them by their "
+            "largest."
+        )
+    scale = max(0.0, square - float(mean.square().sum())) ** 0.5 / 8
+    return Rows(X, mean + origin[0], scale or 1.0, index, exact)
 
 
 def scales(rows: Rows, weight: np.ndarray) -> torch.Tensor:
@@ -140,6 +153,8 @@ class Descent:
         ``(F, n)``: `s`, once for each fold.
     width : int
         Outputs ``K`` of a row.
+    keep : bool
+        Whether `outputs` is asked for; they take ``n K F`` numbers.
 
     Attributes
     ----------
@@ -150,12 +165,18 @@ class Descent:
     """
 
     def __init__(
-        self, rows: Rows, target: np.ndarray, loss: Callable, weight: np.ndarray, width: int
+        self,
+        rows: Rows,
+        target: np.ndarray,
+        loss: Callable,
+        weight: np.ndarray,
+        width: int,
+        keep: bool = False,
     ) -> None:
-        self.rows, self.loss = rows, loss
+        self.rows, self.loss, self.keep = rows, loss, keep
         self.folds, self.width = len(weight), width
         total = torch.as_tensor(weight.sum(1, keepdims=True))
-        self.share = (torch.as_tensor(weight) / total).to(rows.device, rows.dtype)
+        self.share = (torch.tensor(weight) / total).to(rows.device, rows.dtype)
         self.total = total[:, 0].to(rows.device, rows.wide)
         self.target = torch.as_tensor(target.T).to(rows.device)  # codes (n,), or numbers (K, n)
         if self.target.is_floating_point():
@@ -174,8 +195,10 @@ class Descent:
         self.W, self.b = W.to(rows.device, rows.wide), b.to(rows.device, rows.wide)
         W, b = self.W.to(rows.dtype), self.b.to(rows.dtype)[:, None]
         loss, gW, gb = 0.0, torch.zeros_like(self.W), torch.zeros_like(self.b)
+        self.kept: list[torch.Tensor] = []
         for at, x in rows:
             z = torch.addmm(b, W, x.T).view(self.width, self.folds, len(x))
+            self.kept += [z] if self.keep else []
             row_loss, g, curvature = self.loss(z, self.target[..., at])
             share = self.share[:, at]
             loss += float((share * row_loss).sum(dtype=rows.wide))
@@ -189,7 +212,8 @@ class Descent:
         """Go on from where it is to the solution for `C`, or for one `C` of each fold ``(F,)``.
 
         It stops where the gradient says that `W` is at most `tol` from the solution, as a part of its
-        length, or that what is left to gain is at most `gain`, as a part of the loss.
+        length; or where, by the curvature that was seen, at most `gain` is left to gain, as a part of the
+        loss. That is an estimate, no bound: where classes can be told apart, the loss is flatter than that.
         """
         self.ridge = (1 / (C * self.total)).repeat(self.width)[:, None]
         self.tol, self.gain = tol, max(gain, 4 * self.eps)
@@ -198,16 +222,21 @@ class Descent:
         while not self.converged and self.n_iter < max_iter:
             if self.basis is None or self.n_iter or self.basis_age >= STALE:
                 self.basis, self.basis_age = self._basis(), 0
-                self.basis_curvature = float(self.curvature.sum())
-            steps, lower = self._round(min(ROUND, max_iter - self.n_iter))
-            self.n_iter += steps
+                self.basis_curvature = self.curvature.sum(1).clamp(min=self.eps)
+            before = self.n_iter
+            lower = self._round(min(ROUND, max_iter - before))
+            steps = self.n_iter - before
             self.basis_age += steps
             # A whole round for what rounding alone could be: the arithmetic gives no more.
             self.converged |= loss - lower <= (steps + 1) * self.eps * loss
             loss = lower
 
-    def _round(self, max_iter: int) -> tuple[int, float]:
-        """Take up to `max_iter` steps; return how many, and the loss there."""
+    def outputs(self) -> torch.Tensor:
+        """Return what the rows get where it is: ``(K, F, n)``."""
+        return torch.cat(self.kept, 2)
+
+    def _round(self, max_iter: int) -> float:
+        """Take up to `max_iter` steps; return the loss there."""
         spread, axes = cast(tuple, self.basis)
         stretch = (spread + self.ridge).rsqrt().to(spread.dtype)
         bias = self.curvature.sum(1).clamp(min=1e-8).rsqrt().to(self.b).repeat(self.width)
@@ -224,19 +253,21 @@ class Descent:
             gW = stretch * (gW if axes is None else gW @ axes)
             gradient = torch.cat([gW, (bias * gb)[:, None]], 1).flatten().cpu().double().numpy()
             # In these coordinates the Hessian is about 1, or less where the curvature has fallen since, so
-            # what is left to gain is half the gradient's square: too little is the end, whatever `tol` says.
-            flatter = min(1.0, float(self.curvature.sum()) / self.basis_curvature)
-            self.converged |= bool(gradient @ gradient / 2 <= flatter * self.gain * loss)
+            # what is left to gain is about half the gradient's square.
+            flatter = float((self.curvature.sum(1) / self.basis_curvature).clamp(max=1).min())
+            little = gradient @ gradient / 2 <= flatter * self.gain * loss
+            self.converged |= bool(little and self.n_iter >= LEAST)
             return loss, unit * gradient
 
         def stop(_: np.ndarray) -> None:
+            self.n_iter += 1
             if self.converged:
                 raise StopIteration
 
         origin = np.zeros(shape).ravel()
         loss, gradient = loss_and_gradient(origin)
         if self.converged:
-            return 0, loss
+            return loss
         # scipy's first step has length 1: in this unit it is Newton's
         unit = float(np.linalg.norm(gradient))
         found = minimize(
@@ -249,7 +280,7 @@ class Descent:
             options={"maxiter": max_iter, "ftol": 0, "gtol": 0},
         )
         # once more, as the last point looked at need not be the one chosen
-        return int(found.nit), loss_and_gradient(found.x if found.nit else origin)[0]
+        return loss_and_gradient(found.x if found.nit else origin)[0]
 
     def _look(self, W: torch.Tensor, b: torch.Tensor) -> tuple[float, torch.Tensor, torch.Tensor]:
         """Compute loss and gradient at ``(W, b)``, and whether this is the solution."""

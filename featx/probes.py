@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import r2_score
+from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_class_weight
@@ -45,8 +47,10 @@ __all__ = ["FeatureExtractor", "FewLabelAccuracy", "KNNProbe", "LinearProbe", "f
 #: The Cs that ``LinearProbe(C="path")`` tries: half decades, from strong to weak regularisation.
 PATH = np.logspace(-4, 4, 17)
 
-#: What is left to gain on the path may be this part of the loss: held-out losses are then a few parts in a
-#: hundred from the exact ones at most, or some tens where the last one was far above the best.
+#: What is left to gain on the path may be this part of the loss, or `ROUGH` where the last held-out loss
+#: was `FAR` times the best. Near the best, held-out losses are then a few parts in a hundred from the exact
+#: ones at most. Far from it, at large C and where classes can be told apart, they may be much too low,
+#: and are high still.
 FINE, ROUGH, FAR = 1e-4, 1e-3, 1.5
 
 #: What to do about what scikit-learn finds wrong.
@@ -201,7 +205,7 @@ class LinearProbe(BaseEstimator):
         X, y = _validated(self, X, y, multi_output=regression, y_numeric=regression)
         with _as_featx_error():
             weight = _check_sample_weight(
-                sample_weight, _stand_in(X), dtype=np.float64, ensure_non_negative=True
+                _on_cpu(sample_weight), _stand_in(X), dtype=np.float64, ensure_non_negative=True
             )
         if regression:
             target, balance, loss = self._numbers(y, weight), weight, squared_error
@@ -212,6 +216,11 @@ class LinearProbe(BaseEstimator):
             loss = cross_entropy
             width = 1 if len(self.classes_) == 2 else len(self.classes_)
 
+        if balance.min() < 0 or not balance.any():
+            raise FeatxError(
+                "Expected class_weight and sample_weight to be 0 or more, and above 0 for some row, got "
+                f"{balance.min():g} to {balance.max():g} for a row. Give other weights."
+            )
         self.C_, self.path_ = self._picked(X, target, loss, weight, balance, width)
         with _threads_for(X.shape[0] * X.shape[1] * width):
             fit = Descent(scaled_rows(X, weight), target, loss, balance[None], width)
@@ -302,9 +311,16 @@ class LinearProbe(BaseEstimator):
         """Walk the path on the folds; return the best `C` and what was measured."""
         if self.C != "path":
             return float(self.C), None
-        folds = list(self._folds(target))
+        folds = list(self._folds(target, balance > 0))
         if not folds:
             return 1.0, None
+        for number, fold in enumerate(folds):
+            for rows, purpose in zip(fold, ("train on", "hold out"), strict=True):
+                if not balance[rows].any():
+                    raise FeatxError(
+                        f"Expected rows to {purpose} in each fold, got none that counts in fold {number}. "
+                        "Give another cv, or other weights."
+                    )
         together = max(1, CELLS_AT_ONCE // (len(target) * width))
         with _threads_for(X.shape[0] * X.shape[1] * width * min(len(folds), together)):
             walks = [
@@ -342,41 +358,55 @@ class LinearProbe(BaseEstimator):
         rest = np.flatnonzero(test.any(0) & ~train.any(0))
         rows = scaled_rows(X, (weight * train).mean(0)[trained], trained, exact=False)
         held_out = Rows(X, rows.mean, rows.scale, rest, exact=False)
-        fit = Descent(rows, target[trained], loss, (balance * train)[:, trained], width)
+        fit = Descent(rows, target[trained], loss, (balance * train)[:, trained], width, keep=True)
         # each fold is measured in its own scale, as a fit on its rows alone would be
         scale = scales(rows, (weight * train)[:, trained])
 
         order = np.concatenate([trained, rest])
-        target = target[order]
-        as_tensor = torch.from_numpy(target.T)
-        shares = (balance * test)[:, order], (balance * train)[:, order]
+        target, train, test = (
+            target[order],
+            balance[order] * train[:, order],
+            balance[order] * test[:, order],
+        )
+        tested = np.flatnonzero(test.any(0))
+        tested_target = torch.from_numpy(target[tested].T)
         measured = []
         best = val_loss = np.inf
         for C in PATH:
             gain = ROUGH if val_loss > FAR * best else FINE
             fit.to(C / scale**2, self.tol, self.max_iter, gain)
-            z = torch.cat([linear(part, fit.W, fit.b).cpu() for part in (rows, held_out)], 1)
-            z = z.view(width, len(folds), -1)
-            row_loss = loss(z, as_tensor.to(z) if target.ndim > 1 else as_tensor)[0].numpy()
-            for i, each in enumerate(z.numpy().swapaxes(0, 1)):
-                scores = [self._score(each.T, target, share[i]) for share in shares]
-                measured.append([*scores, np.average(row_loss[i], weights=shares[0][i])])
-            val_loss = np.mean([each[-1] for each in measured[-len(folds) :]])
+            others = linear(held_out, fit.W, fit.b).view(width, len(folds), -1)
+            z = torch.cat([fit.outputs(), others], 2).cpu()
+            if target.ndim > 1:
+                tested_target = tested_target.to(z)
+            row_loss = loss(z[:, :, tested], tested_target)[0].numpy()
+            of_folds = [
+                [
+                    *self._scores(z[:, fold], target, (test[fold], train[fold])),
+                    np.average(row_loss[fold], weights=test[fold, tested]),
+                ]
+                for fold in range(len(folds))
+            ]
+            measured.append(of_folds)
+            val_loss = np.mean(of_folds, axis=0)[-1]
             best = min(best, val_loss)
-        return np.array(measured).reshape(len(PATH), len(folds), 3)
+        return np.array(measured)
 
-    def _folds(self, target: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the row numbers ``(train, test)`` of each fold."""
+    def _folds(
+        self, target: np.ndarray, counts: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the row numbers ``(train, test)`` of each fold; by default of the rows that count."""
         if self.cv is not None:
             with _as_featx_error():
                 splitter: Any = check_cv(self.cv, target, classifier=self.task == "classification")
                 yield from splitter.split(np.zeros((len(target), 1)), target)
             return
         rng = check_random_state(self.random_state)
-        classes = target if target.ndim == 1 else np.zeros(len(target), int)
+        rows = np.flatnonzero(counts)
+        classes = target[rows] if target.ndim == 1 else np.zeros(len(rows), int)
         count = np.bincount(classes)
         # of a regression's rows two must be held out: R² of one row is not defined
-        num_folds = min(5, int(count.max()) if target.ndim == 1 else len(target) // 2)
+        num_folds = min(5, int(count.max()) if target.ndim == 1 else len(rows) // 2)
         if num_folds < 2:
             return
         order = rng.permutation(len(classes))
@@ -385,12 +415,16 @@ class LinearProbe(BaseEstimator):
         fold[order] = np.arange(len(classes)) % num_folds
         fold[count[classes] == 1] = num_folds  # held out by none
         for i in range(1 if len(classes) >= MANY_ROWS else num_folds):
-            yield np.flatnonzero(fold != i), np.flatnonzero(fold == i)
+            yield rows[fold != i], rows[fold == i]
 
-    def _score(self, z: np.ndarray, target: np.ndarray, weight: np.ndarray) -> float:
+    def _scores(
+        self, z: torch.Tensor, target: np.ndarray, weights: Iterable[np.ndarray]
+    ) -> list[float]:
+        """Score outputs ``(K, n)`` once for each weighting of the rows."""
         if self.task == "regression":
-            return float(r2_score(target, z, sample_weight=weight))
-        return float(np.average(_winners(z) == target, weights=weight))
+            return [float(r2_score(target, z.T.numpy(), sample_weight=each)) for each in weights]
+        right = _winners(z) == target
+        return [float(np.average(right, weights=each)) for each in weights]
 
     @available_if(lambda self: self.task != "regression")
     def decision_function(self, X: Any) -> np.ndarray:
@@ -410,18 +444,16 @@ class LinearProbe(BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels ``(N,)``, or numbers ``(N,)`` or ``(N, K)``."""
-        z = self._outputs(X).T.numpy()
+        z = self._outputs(X)
         if self.task == "regression":
-            return z[:, 0] if self.coef_.ndim == 1 else z
+            return z[0].numpy() if self.coef_.ndim == 1 else z.T.numpy()
         return self.classes_[_winners(z)]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute accuracy, or R² for a regression, as scikit-learn's estimators do."""
-        predicted = self.predict(X)
-        y = _on_cpu(y)
-        if self.task == "regression":
-            return float(r2_score(y, predicted, sample_weight=sample_weight))
-        return float(np.average(predicted == np.asarray(y), weights=sample_weight))
+        measure = r2_score if self.task == "regression" else accuracy_score
+        with _as_featx_error():
+            return float(measure(_on_cpu(y), self.predict(X), sample_weight=_on_cpu(sample_weight)))
 
     def _outputs(self, X: Any) -> torch.Tensor:
         """Compute what each row gets: ``(K, N)``, on the CPU."""
@@ -433,8 +465,9 @@ class LinearProbe(BaseEstimator):
             return linear(rows, torch.tensor(W), torch.tensor(b)).cpu()
 
 
-def _winners(z: np.ndarray) -> np.ndarray:
-    return (z[:, 0] > 0).astype(int) if z.shape[1] == 1 else z.argmax(1)
+def _winners(z: torch.Tensor) -> np.ndarray:
+    """Return the code of the class that wins in each row, of logits ``(K, n)``."""
+    return (z[0] > 0).long().numpy() if len(z) == 1 else z.argmax(0).numpy()
 
 
 class KNNProbe(ClassifierMixin, BaseEstimator):
@@ -832,18 +865,38 @@ def _on_cpu(values: Any) -> Any:
 def _threads_for(products: int) -> Iterator[None]:
     """Use one thread for little work: on a busy machine many are slower by far.
 
-    And one for what is not torch's: on few cores the threads of scipy's linear algebra and torch's hold each
-    other up, which has cost three quarters of the time.
+    And one for numpy's and scipy's linear algebra: on few cores its threads and torch's hold each other
+    up, which has cost three quarters of the time. Where several fit at once, the first sets, and the last
+    puts back.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if products < 10_000_000 else before)
+    with _lock:
+        if not _fitting:
+            _before.extend([torch.get_num_threads(), _linear_algebra().limit(limits=1)])
+        _fitting.append(products)
+        threads = _before[0]
+    torch.set_num_threads(1 if products < 10_000_000 else threads)
     try:
-        with _linear_algebra().limit(limits=1, user_api="blas"):
-            yield
+        yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        with _lock:
+            _fitting.remove(products)
+            if not _fitting:
+                _before.pop().restore_original_limits()
+                _before.clear()
+
+
+_lock, _fitting, _before = threading.Lock(), list[int](), list[Any]()
 
 
 @cache
 def _linear_algebra() -> ThreadpoolController:
-    return ThreadpoolController()
+    """Find what numpy and scipy brought along: torch's own products need their threads."""
+    controller = ThreadpoolController()
+    ours = [
+        each.filepath
+        for each in controller.lib_controllers
+        if each.user_api == "blas"
+        and Path(each.filepath).parent.name in ("numpy.libs", "scipy.libs")
+    ]
+    return controller.select(filepath=ours)

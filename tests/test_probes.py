@@ -13,13 +13,17 @@ from hypothesis import strategies as st
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import ConvergenceWarning, SkipTestWarning
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from threadpoolctl import threadpool_info
 
 import featx
+from featx import probes
+from featx.errors import FeatxError
 from featx.probes import draw_rows
 
 PROBES = [
@@ -386,3 +390,70 @@ def test_weights_count_like_repeated_rows():
     assert not np.allclose(weighted.coef_, featx.LinearProbe().fit(X, y).coef_, rtol=1e-2)
     with pytest.raises(featx.FeatxError, match="non-zero"):
         featx.LinearProbe().fit(X, y, sample_weight=np.zeros(40))
+
+
+def test_rows_that_do_not_count_are_in_no_fold():
+    X, y = _blobs(3, 60)
+    weight = (np.arange(60) < 45).astype(float)
+    for task in ("classification", "regression"):
+        probe = featx.LinearProbe("path", task=task, random_state=0)
+        some = clone(probe).fit(X, y, weight)
+        assert np.allclose(some.path_["val_loss"], probe.fit(X[:45], y[:45]).path_["val_loss"])
+    with pytest.raises(FeatxError, match="Expected rows to hold out in each fold, got none"):
+        featx.LinearProbe("path", cv=[(np.arange(60), [])]).fit(X, y)
+
+
+def test_weights_and_features_that_give_no_loss_are_told():
+    X, y = _blobs(3, 60)
+    for weights in ({0: -9.0}, {0: 0.0, 1: 0.0, 2: 0.0}):
+        for C in (1.0, "path"):
+            with pytest.raises(FeatxError, match="to be 0 or more, and above 0 for some row"):
+                featx.LinearProbe(C, class_weight=weights).fit(X, y)
+    with pytest.raises(FeatxError, match="squares can be added up"):
+        featx.LinearProbe().fit(X * 1e155, y)
+    assert np.all(featx.LinearProbe(C=1e-310).fit(X, y).coef_ == 0)
+
+
+def test_a_column_of_labels_is_scored_row_by_row():
+    X, y = _blobs(3, 60)
+    probe = featx.LinearProbe().fit(X, y)
+    assert probe.score(X, y[:, None]) == probe.score(X, y)
+    with pytest.raises(FeatxError, match="inconsistent numbers"):
+        probe.score(X, y[:-1])
+
+
+def test_fits_at_the_same_time_leave_the_threads_as_they_were():
+    """The first to begin ends first: then the other must put back what it found."""
+    X, y = _blobs(3, 60)
+
+    def libraries():
+        return {each["filepath"]: each["num_threads"] for each in threadpool_info()}
+
+    before = torch.get_num_threads(), libraries()
+    first, second = probes._threads_for(10), probes._threads_for(20)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    featx.LinearProbe().fit(X, y)
+    assert (torch.get_num_threads(), libraries()) == before
+
+
+def test_a_fold_that_can_be_told_apart_does_not_stop_the_walk():
+    """Its loss becomes flat, and its gradient small long before it has arrived."""
+    rng = np.random.default_rng(0)
+    rng.normal(size=(60, 5))
+    y = np.arange(60) % 3
+    X = rng.normal(size=(60, 5)) + y[:, None] * 0.7
+    folds = StratifiedKFold(3)
+    probe = featx.LinearProbe("path", cv=folds).fit(X, y)
+    exact = []
+    for C in probe.path_["C"]:
+        losses = []
+        for train, test in folds.split(X, y):
+            Z = (X - X[train].mean(0)) / np.sqrt(X[train].var(0).sum() / 64)
+            other = LogisticRegression(C=C, solver="newton-cholesky", tol=1e-9, max_iter=1000)
+            losses.append(log_loss(y[test], other.fit(Z[train], y[train]).predict_proba(Z[test])))
+        exact.append(np.mean(losses))
+    assert probe.path_["C"][np.argmin(exact)] == probe.C_
+    assert probe.path_["val_loss"][-1] > 2 * min(exact)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featx.grading.controls import make_controls
-from featx.grading.marks import Mark, observer_source, read_mark
+from featx.grading.marked_cells import Mark, observer_source, read_mark
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Part, Rebuilt
 from featx.grading.sandbox import Child, Sandbox

@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 from featx.errors import FeatxError, close_matches, first_line
 from featx.grading.executors import Executor, Local
 from featx.grading.gradebook import Course, points_in
-from featx.grading.marks import depends_on, read_mark
+from featx.grading.marked_cells import depends_on, read_mark
 from featx.grading.outputs import clean_outputs, test_outputs
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Instructor, Rebuilt, rebuild

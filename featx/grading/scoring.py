@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from featx.grading.execution import Ran
+from featx.grading.marked_cells import Mark, read_mark
 from featx.grading.marking import judge_answers, judge_observations, report
-from featx.grading.marks import Mark, read_mark
 from featx.grading.rebuild import Rebuilt
 from featx.study.verdicts import Verdict
 

@@ -15,7 +15,7 @@ from featx.errors import FeatxError
 from featx.grading.executors import Cluster, Local
 from featx.grading.grade import Graded, grade
 from featx.grading.gradebook import Course
-from featx.grading.marks import load_exercises
+from featx.grading.marked_cells import load_exercises
 from featx.grading.protocol import Limits
 from featx.grading.report import as_data, as_page, changes_table, in_a_line, summarise
 from featx.grading.sandbox import Sandbox

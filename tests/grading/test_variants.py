@@ -27,8 +27,8 @@ from featx.grading.assignments import (
 )
 from featx.grading.grade import grade
 from featx.grading.gradebook import Course
+from featx.grading.marked_cells import Mark, depends_on, read_mark
 from featx.grading.marking import mark_answer, mark_exercise
-from featx.grading.marks import Mark, depends_on, read_mark
 from featx.grading.variants import build_variants, draw_variant, read_students
 from featx.study.bank import load_question
 from featx.study.exercises import SETUP, STUB, load_exercise
