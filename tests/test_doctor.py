@@ -127,6 +127,30 @@ def test_torch_and_torchvision_of_different_releases(
     assert "--force-reinstall torch torchvision" in check.fix
 
 
+@pytest.mark.parametrize(
+    ("cuda", "hip", "operators", "found"),
+    [
+        ("12.8", None, False, "torch for GPUs and torchvision not"),
+        (None, "6.4", False, "torch for GPUs and torchvision not"),
+        (None, None, True, "torchvision for GPUs and torch not"),
+        ("12.8", None, True, ""),
+        (None, "6.4", True, ""),
+        (None, None, False, ""),
+    ],
+)
+def test_builds_for_different_devices_whose_versions_do_not_say_so(
+    monkeypatch, cuda, hip, operators, found
+):
+    monkeypatch.setattr(metadata, "version", {"torch": "2.15.0", "torchvision": "0.30.0"}.get)
+    monkeypatch.setattr(metadata, "requires", lambda name: [])
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *_: operators)
+    check = look(monkeypatch, "torch")
+    assert (check.status, found in check.found) == ("problem" if found else "ok", True)
+    assert ("--force-reinstall torch torchvision" in check.fix) == bool(found)
+
+
 def test_a_pair_that_torchvision_asks_for(monkeypatch):
     release = metadata.version("torch").partition("+")[0]
     for asks in (f"torch (=={release})", "torch (>=2.6,<99)", "torch"):

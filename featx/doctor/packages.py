@@ -129,6 +129,13 @@ def torch_pair() -> tuple[str, str, str]:
         return "problem", f"{found} do not work together ({first_line(error)})", _PAIR_FIX
     if kept != [0]:
         return "problem", f"{found} compute wrong numbers together", _PAIR_FIX
+    # Versions need not tell what a build is for; whether torchvision has operators for GPUs does. ROCm
+    # goes by the name of CUDA here.
+    for_gpu = torch.version.cuda is not None or torch.version.hip is not None
+    if torch._C._dispatch_has_kernel_for_dispatch_key("torchvision::nms", "CUDA") != for_gpu:
+        one, other = ("torch", "torchvision") if for_gpu else ("torchvision", "torch")
+        found = f"{found} are built for different devices: {one} for GPUs and {other} not"
+        return "problem", found, _PAIR_FIX
     return "ok", f"{found}, a pair that works", ""
 
 
