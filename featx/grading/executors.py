@@ -15,6 +15,9 @@ from featx.grading.sandbox import Sandbox, SandboxLost
 
 __all__ = ["Cluster", "Executor", "Local"]
 
+#: Seconds for a scheduler to answer: whoever mistyped its address must not wait for long.
+CONNECT = 20.0
+
 
 class Executor(Protocol):
     """What `featx.grading.grade` needs: threads may share it."""
@@ -99,7 +102,7 @@ class Cluster:
                 "pip install 'featx[scale]'"
             ) from error
         try:
-            self._client: Any = Client(address, timeout=20, set_as_default=False)
+            self._client: Any = Client(address, timeout=CONNECT, set_as_default=False)
         except (OSError, ValueError) as error:
             raise FeatxError(
                 f"Expected a Dask scheduler at {address}, but: {first_line(error)}. Start one with "
