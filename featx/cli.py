@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 
 from featx import __version__
 from featx.errors import FeatxError, ProblemFound, first_line
+from featx.study import REVIEW_LIMIT
 
 __all__ = ["app", "main"]
 
@@ -215,7 +216,9 @@ def quiz(question: QuestionId = None, lesson: Lesson = None) -> None:
 
 
 @app.command()
-def review(limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 20) -> None:
+def review(
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = REVIEW_LIMIT,
+) -> None:
     """See again what you missed, when it is due."""
     from featx.study.terminal import run_review
 

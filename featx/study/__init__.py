@@ -39,6 +39,10 @@ _HOME = {
 
 __all__ = [*_HOME]
 
+#: Questions and cards of one `review()` or ``featx review``, where no other limit is given. It is kept here,
+#: where the command line finds it at no cost.
+REVIEW_LIMIT = 10
+
 
 def __getattr__(name: str):
     if name in _HOME:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import FeatxError, close_matches
+from featx.study import REVIEW_LIMIT
 from featx.study.bank import (
     Card,
     Question,
@@ -268,7 +269,7 @@ def flashcards(lesson: int) -> None:
     show(text, markup)
 
 
-def review(limit: int = 10) -> None:
+def review(limit: int = REVIEW_LIMIT) -> None:
     """Ask again what was missed and is due now: questions and flash cards.
 
     Parameters

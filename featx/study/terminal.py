@@ -74,14 +74,17 @@ def run_review(console: Console, progress: Progress, limit: int) -> None:
     """
     answers = counted(progress)
     cards = {card.key: card for card in load_cards()}
-    due = due_items(answers)[:limit]
+    due = due_items(answers)
     if not due:
         then = next_due(answers)
         when = f" The next is due on {then.astimezone():%d %B, %H:%M}." if then else ""
         console.print(f"Nothing is due now.{when} What you miss in featx quiz comes back here.")
         return
-    items = (cards.get(item) or load_question(item) for item in due)
-    _ask_all(console, progress, items, len(due))
+    asked = due[:limit]
+    items = (cards.get(item) or load_question(item) for item in asked)
+    _ask_all(console, progress, items, len(asked))
+    if len(due) > limit:
+        console.print(f"{len(due) - limit} more are due: featx review", highlight=False)
 
 
 def run_exam(console: Console, progress: Progress, seed: int | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from featx.study import review
 from featx.study.bank import list_questions, load_cards, load_question
 from featx.study.exams import begin_exam
 from featx.study.record import Answer, open_progress
@@ -96,6 +97,19 @@ def test_review_brings_back_what_was_missed_and_cards(command) -> None:
         assert flat(text) in said(done)
     assert "2 of 2 right." in said(done)
     assert "Nothing is due now. The next is due on" in said(command("review"))
+
+
+def test_a_review_is_as_long_here_as_in_a_notebook(command, capsys) -> None:
+    for item in list_questions()[:12]:
+        open_progress().record(
+            Answer(item=item, place="quiz", status="wrong", score=0, at="2026-01-01T00:00Z")
+        )
+    here = said(command("review", typed="\n" * 12))
+    assert "0 of 10 right." in here
+    assert "2 more are due: featx review" in here
+    review()
+    assert "2 more are due: call `review()` again." in capsys.readouterr().out
+    assert "0 of 12 right." in said(command("review", "--limit", "12", typed="\n" * 12))
 
 
 def test_exam_goes_on_where_it_stopped_and_ends_in_a_report(command) -> None:
