@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from featx.errors import FeatxError
@@ -71,7 +72,7 @@ def copy_out(content: bytes, path: Path) -> bool:
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # another process may copy as well
     try:
         part.write_bytes(content)
         part.replace(path)

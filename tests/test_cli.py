@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +161,22 @@ def test_lessons_are_copied_out_but_never_over_a_learners_changes(root, tmp_path
     monkeypatch.setattr(shipped, "__file__", str(tmp_path / "empty" / "featx" / "shipped.py"))
     with pytest.raises(featx.FeatxError, match="found neither"):
         lab.lessons_folder(mine)
+
+
+def test_two_that_copy_out_at_once_do_not_take_each_others_file(tmp_path, monkeypatch):
+    from featx.shipped import copy_out
+
+    file, write = tmp_path / "00.ipynb", Path.write_bytes
+
+    def write_while_another_does(path, content):
+        write(path, content)
+        code = "import sys, pathlib, featx.shipped as s; s.copy_out(b'theirs', pathlib.Path(sys.argv[1]))"
+        assert run("-c", code, str(file)).returncode == 0
+
+    monkeypatch.setattr(Path, "write_bytes", write_while_another_does)
+    copy_out(b"mine", file)
+    assert file.read_bytes() in (b"mine", b"theirs")
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.fixture(scope="module")
