@@ -46,10 +46,13 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable ".[course,scale,timm,book,dev]"
 	@touch $@
 
+# Step by step, for a pipe tells of its last command only: the old pins stay until the new ones are whole.
 constraints: ## pin what a fresh environment gets today
 	@rm -rf $(VENV)-fresh && $(PYTHON) -m venv $(VENV)-fresh
 	@$(VENV)-fresh/bin/python -m pip install --quiet --editable ".[course,scale,timm,book,dev]"
-	@$(VENV)-fresh/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9.]*$$//' | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' > constraints.txt
+	@$(VENV)-fresh/bin/python -m pip freeze --exclude-editable > $(VENV)-fresh/frozen
+	@sed 's/+[a-z0-9.]*$$//' $(VENV)-fresh/frozen | grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' > $(VENV)-fresh/pins
+	@mv $(VENV)-fresh/pins constraints.txt
 	@rm -rf $(VENV)-fresh
 
 pretrain: $(READY) ## train GlyphNet again from its one seed (20 minutes on two idle cores, 50 on busy ones)

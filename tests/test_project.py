@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import tomllib
@@ -100,6 +101,41 @@ def test_make_passes_options_on(root):
     )
     assert re.search(r"-m featx lab\s*$", dry("lab"), re.MULTILINE)
     assert "pytest -n auto --cov --cov-report=term -k freeze" in dry("test", "TEST_FLAGS=-k freeze")
+
+
+#: Stands for Python and pip: `-m venv DIR` puts it there, `-m pip freeze` says what the test wants.
+PYTHON = """#!/bin/sh
+case "$3" in
+    freeze) printf '%b' "$FROZEN"; exit "$STATUS";;
+    install) ;;
+    *) mkdir -p "$3/bin"; cp "$0" "$3/bin/python";;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("frozen", "status", "pins"),
+    [
+        ("numpy==2.5\\ntorch==2.15.0+cpu\\nmine @ file:///x\\n", 0, "numpy==2.5\ntorch==2.15.0\n"),
+        ("numpy==2.5\\n", 1, None),
+        ("", 0, None),
+    ],
+)
+def test_new_pins_come_whole_or_the_old_ones_stay(root, tmp_path, frozen, status, pins):
+    (tmp_path / "constraints.txt").write_text("old==1\n")
+    python = tmp_path / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["make", "-f", root / "Makefile", "constraints", f"PYTHON={python}"],
+        cwd=tmp_path,
+        env={**os.environ, "FROZEN": frozen, "STATUS": str(status)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (pins is not None), done.stderr
+    assert (tmp_path / "constraints.txt").read_text() == (pins or "old==1\n")
 
 
 def test_an_old_python_is_told_in_one_sentence(root, tmp_path):
