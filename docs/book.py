@@ -18,14 +18,16 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from sphinx.cmd.build import build_main
 
+from featx.errors import FeatxError, ProblemFound, first_line
 from featx.progress import progress_bar, say
 
 DOCS = Path(__file__).resolve().parent
@@ -51,6 +53,13 @@ PAGES = {
         )
     },
 }
+
+#: Seconds that a cell may take.
+LIMIT = 900
+
+#: Folders of featx on which no lesson's output depends: what lessons import lies below them, and a test sees
+#: that no lesson names them.
+UNSEEN = ("doctor", "grading")
 
 #: What stands in the header of the book, and in which order: title -> page.
 CONTENTS = {
@@ -100,12 +109,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build the book and print where it is; return the exit status."""
     options = _parse(arguments)
     lessons = sorted((ROOT / "lessons").glob("*.ipynb"))
-    wanted = [each for each in lessons if not options.lessons or each.stem[:2] in options.lessons]
     try:
+        wanted = _chosen(lessons, options.lessons)
         executed = execute_all(wanted, options.out / "executed", options.jobs)
-    except CellExecutionError as error:
-        say(f"A lesson does not run: {error}")
-        return 1
+    except FeatxError as error:
+        say(str(error))
+        return error.exit_status
     source, html = options.out / "source", options.out / "html"
     lay_out(source, {path: executed.get(path, path) for path in lessons})
     # -W: a warning is an error. Where one is not, conf.py says why.
@@ -130,6 +139,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _chosen(lessons: Sequence[Path], numbers: Sequence[str] | None) -> list[Path]:
+    there = [path.stem[:2] for path in lessons]
+    if unknown := set(numbers or ()) - set(there):
+        raise FeatxError(
+            f"Expected some of {' '.join(there)} for --lessons, got {' '.join(sorted(unknown))}. Give the "
+            "numbers with which the files in lessons/ begin."
+        )
+    return [path for path in lessons if not numbers or path.stem[:2] in numbers]
+
+
 def execute_all(lessons: Sequence[Path], kept: Path, jobs: int) -> dict[Path, Path]:
     """Execute lessons, those that are not kept from before.
 
@@ -146,6 +165,11 @@ def execute_all(lessons: Sequence[Path], kept: Path, jobs: int) -> dict[Path, Pa
     -------
     dict
         Notebook -> the executed one.
+
+    Raises
+    ------
+    ProblemFound
+        When one does not run to its end.
     """
     kept.mkdir(parents=True, exist_ok=True)
     surroundings = _surroundings()
@@ -160,7 +184,8 @@ def execute_all(lessons: Sequence[Path], kept: Path, jobs: int) -> dict[Path, Pa
 
         def run(path: Path) -> None:
             try:
-                whole = _execute(left[path], lambda: advance(1), stop)
+                with _named(path.name):
+                    whole = _execute(left[path], lambda: advance(1), stop)
             except BaseException:
                 stop.set()
                 raise
@@ -185,6 +210,7 @@ def _surroundings() -> str:
         path
         for path in sorted((ROOT / "featx").rglob("*"))
         if path.suffix in (".py", ".yaml", ".safetensors")
+        and path.relative_to(ROOT / "featx").parts[0] not in UNSEEN
     ]
     versions = [version(name) for name in ("torch", "torchvision", "scikit-learn", "matplotlib")]
     contents = [path.read_bytes() for path in [DOCS / "reading.py", *files]]
@@ -199,13 +225,35 @@ def _hash(*parts: str | bytes) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def _named(lesson: str) -> Iterator[None]:
+    """Say of which lesson it is that something stops it, and what to do."""
+    try:
+        yield
+    except CellExecutionError as error:
+        raise ProblemFound(
+            f"Expected {lesson} to run to its end, but a cell raised an error. Mend the cell:\n{error}"
+        ) from error
+    except CellTimeoutError as error:
+        raise ProblemFound(
+            f"Expected each cell of {lesson} to end within {LIMIT} s, but one did not. Try --jobs 1, which "
+            "leaves it the whole machine; if that does not help, run the lesson in JupyterLab to see why."
+        ) from error
+    except RuntimeError as error:  # a kernel that died, also before it could run a cell
+        raise ProblemFound(
+            f"Expected {lesson} to run to its end, but its kernel failed: {first_line(error)}. If memory was "
+            "short, try --jobs 1; else run the lesson in JupyterLab to see where it dies."
+        ) from error
+
+
 def _execute(
     notebook: nbformat.NotebookNode, done: Callable[[], None], stop: threading.Event
 ) -> bool:
     """Run a notebook where the study calls write what can be read; tell whether it ran to its end."""
-    client = NotebookClient(notebook, timeout=900, kernel_name="python3")
-    # log level 40: a kernel says on each start that its messages on this machine are not encrypted
-    client.extra_arguments = ["--InteractiveShellApp.extensions=reading", "--log-level=40"]
+    client = NotebookClient(notebook, timeout=LIMIT, kernel_name="python3")
+    # log level 50: a kernel says on each start that its messages on this machine are not encrypted, and
+    # shows a traceback of its own when it is stopped in a cell
+    client.extra_arguments = ["--InteractiveShellApp.extensions=reading", "--log-level=50"]
     with tempfile.TemporaryDirectory() as folder:
         # No answer of the user's and no weights of theirs change what is shown.
         own = {name: f"{folder}/{name}" for name in ("FEATX_DATA_DIR", "TORCH_HOME", "HF_HOME")}
@@ -237,7 +285,8 @@ def lay_out(source: Path, lessons: dict[Path, Path]) -> None:
     for name, place in PAGES.items():
         for target in _linked_files(ROOT / name):
             file = (ROOT / name).parent / target
-            laid[source / Path(place).parent / target] = file.read_bytes()
+            # Without "..", so that it is known below as what it is.
+            laid[Path(os.path.normpath(source / Path(place).parent / target))] = file.read_bytes()
     for path, data in laid.items():
         if not path.is_file() or path.read_bytes() != data:
             path.parent.mkdir(parents=True, exist_ok=True)
