@@ -36,25 +36,25 @@ BUILD = """
 import sys
 from pathlib import Path
 import book
-book.ROOT, book.LIMIT = Path(sys.argv[1]), 1
+book.ROOT, book.LIMIT = Path(sys.argv[1]), int(sys.argv[2])
 sys.exit(book.main(["--out", f"{sys.argv[1]}/out", "--jobs", "1"]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("limit", "code", "said"),
     [
-        ("import time; time.sleep(60)", "to end within 1 s, but one did not. Try --jobs 1"),
-        ("import os; os._exit(1)", "its kernel failed: Kernel died. If memory was short"),
-        ("1 / 0", "a cell raised an error. Mend the cell:"),
+        (1, "import time; time.sleep(60)", "to end within 1 s, but one did not. Try --jobs 1"),
+        (120, "import os; os._exit(1)", "its kernel failed: Kernel died. If memory was short"),
+        (120, "1 / 0", "a cell raised an error. Mend the cell:"),
     ],
     ids=["too long", "kernel died", "error"],
 )
-def test_a_lesson_that_stops_is_named(root, book, tmp_path, code, said):
+def test_a_lesson_that_stops_is_named(root, book, tmp_path, limit, code, said):
     write_lesson(tmp_path, "04_heads.ipynb", code)
     done = subprocess.run(
-        [sys.executable, "-c", BUILD, tmp_path],
+        [sys.executable, "-c", BUILD, tmp_path, str(limit)],
         cwd=root / "docs",
         capture_output=True,
         text=True,
