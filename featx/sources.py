@@ -7,6 +7,7 @@ nothing else that the extraction has to know.
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import pickle
 import sys
@@ -219,6 +220,7 @@ class Source:
             _Reading(self.items, prepare if one_by_one else None, digests, pool, in_turn),
             batch_sampler=[list(chunk) for chunk in chunks],  # pyright: ignore[reportArgumentType]
             num_workers=num_workers,
+            multiprocessing_context=_start_method() if num_workers else None,
             # A seed for the workers, without a draw from the generator that is the user's.
             generator=torch.Generator().manual_seed(torch.initial_seed() % 2**63),
             collate_fn=partial(
@@ -227,7 +229,7 @@ class Source:
                 prepared=one_by_one,
                 stack=pool.stack if pool else torch.stack,
             ),
-            worker_init_fn=_leave_quietly,
+
         )
         return _raised(iter(loader))
 
@@ -615,6 +617,18 @@ def _together(
         {entry.row: entry.broken for entry in entries if entry.image is None},
         sum(entry.seconds for entry in entries),
     )
+
+
+def _start_method() -> str | None:
+    """Return how reading processes start; None leaves it to Python.
+
+    On Linux they are forked, as before Python 3.14. Its forkserver would run the user's script once more,
+    which fails where that has no guard, and would keep them for ever when this process is killed: torch
+    looks whether their parent lives, and that is the forkserver, which lives as long as they do.
+    """
+    told = multiprocessing.get_start_method(allow_none=True)
+    usual = told in (None, multiprocessing.get_all_start_methods()[0])
+    return "fork" if usual and sys.platform == "linux" else None
 
 
 def _leave_quietly(_: int) -> None:

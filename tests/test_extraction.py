@@ -5,10 +5,15 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import multiprocessing
 import os
 import re
 import signal
+import sys
 import threading
+from multiprocessing import current_process
+from multiprocessing.connection import Client
+from multiprocessing.resource_sharer import DupFd
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +31,7 @@ from featx.datasets import find_images
 from featx.extraction import Plan, extract, load_features
 from featx.heads import remove_head
 from featx.layers import pool
+from featx.sources import _start_method
 
 
 @pytest.fixture(scope="module")
@@ -535,6 +541,31 @@ def test_the_plan_says_what_binds_and_what_to_change(given, says):
     assert text.endswith("\nA note.")
 
 
+class Dropped(Dataset):
+    """In the process that reads it: a parent that asks for a batch and is gone, and then one that errs."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        handed_on = DupFd(1)  # so does torch with the memory of a batch
+        address, _ = handed_on._id
+        key = current_process().authkey
+        Client(address, authkey=key).close()
+        with Client(address, authkey=key) as wrong:
+            wrong.send(("no such batch", os.getpid()))
+        os.close(handed_on.detach())  # now both were answered: it is one after the other
+        return torch.zeros(1, 12, 12)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there memory is handed on in another way")
+def test_a_reading_process_whose_parent_was_stopped_says_nothing(backbone, capfd):
+    assert extract(backbone, Dropped(), num_workers=1, progress=False).X.shape == (1, 256)
+    said = capfd.readouterr().err
+    assert "EOFError" not in said
+    assert "KeyError: 'no such batch'" in said  # an error of another kind is shown
+
+
 class Killer(Dataset):
     def __len__(self):
         return 4
@@ -546,6 +577,28 @@ class Killer(Dataset):
 def test_a_killed_reading_process_is_told(backbone):
     with pytest.raises(featx.FeatxError, match=r"one was killed.*num_workers=0"):
         extract(backbone, Killer(), num_workers=1, progress=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere reading processes are not forked")
+def test_reading_processes_are_forked_where_python_has_another_default(backbone, monkeypatch):
+    """Python 3.14 has; a class that stands in a function, or in a notebook, reaches them by a fork only."""
+
+    class OfMine(Faulty):
+        def __len__(self):
+            return 5
+
+    told = multiprocessing.get_start_method(allow_none=True)
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["forkserver", "fork"])
+    try:
+        for method in (None, "forkserver"):  # tqdm's bars turn the one into the other
+            multiprocessing.set_start_method(method, force=True)
+            assert len(extract(backbone, OfMine(), num_workers=1, progress=False)) == 5
+            assert multiprocessing.get_start_method(allow_none=True) == method
+        monkeypatch.undo()
+        multiprocessing.set_start_method("spawn", force=True)  # somebody wants it so
+        assert _start_method() is None
+    finally:
+        multiprocessing.set_start_method(told, force=True)
 
 
 def test_a_loader_keeps_its_own_batches_and_the_plan_says_so(backbone, digits):
