@@ -229,7 +229,7 @@ class Source:
                 prepared=one_by_one,
                 stack=pool.stack if pool else torch.stack,
             ),
-
+            worker_init_fn=_leave_quietly,
         )
         return _raised(iter(loader))
 
