@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any
 
 import ipywidgets
@@ -81,6 +82,15 @@ def _plain(question: Question) -> list[tuple[str, str]]:
     return [(key, text.replace("`", "")) for key, text in question.shown.items()]
 
 
+def _button(does: str, text: str) -> Any:
+    """Make a button whose description names the question or card, for a page has many that do the same.
+
+    The tooltip is all that ipywidgets lets one say. A group of radio buttons takes not even that.
+    """
+    about = shorten(text.replace("`", ""), 100, placeholder=" …")
+    return ipywidgets.Button(description=does, tooltip=f"{does}: {about}")
+
+
 def _prompt(question: Question, number: str = "") -> Any:
     code = code_html(question.numbered_code) if question.code else ""
     rest = ""
@@ -117,7 +127,7 @@ def question_box(
         Prompt, input, button, feedback.
     """
     field = _Input(question)
-    button = ipywidgets.Button(description="Check", tooltip="Check the answer")
+    button = _button("Check", question.prompt)
     feedback = ipywidgets.HTML()
     if given is not None:
         field.answer = given
@@ -152,10 +162,10 @@ def card_box(card: Card, rate: Callable[[bool], str]) -> Any:
         Front, turn button, back, rating.
     """
     front = ipywidgets.HTML(f"<p>{to_html(card.front)}</p>")
-    turn = ipywidgets.Button(description="Show the answer")
+    turn = _button("Show the answer", card.front)
     back = ipywidgets.HTML()
-    knew = ipywidgets.Button(description="I knew it")
-    missed = ipywidgets.Button(description="I did not")
+    knew = _button("I knew it", card.front)
+    missed = _button("I did not", card.front)
     rating = ipywidgets.HBox([knew, missed], layout=ipywidgets.Layout(display="none"))
     said = ipywidgets.HTML()
 

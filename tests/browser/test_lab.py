@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -101,7 +102,10 @@ def test_the_study_widgets_are_for_everyone(
     expect(options.nth(1)).to_be_checked()
     for _ in range(3):
         page.keyboard.press("Tab")
-    expect(output.get_by_role("button", name="Check")).to_be_focused()
+    button = output.get_by_role("button", name="Check")
+    expect(button).to_be_focused()
+    # Many buttons of a page have this name; what it is about is read after it.
+    expect(button).to_have_accessible_description(re.compile("^Check: You want to "))
     page.keyboard.press("Enter")
     expect(output.get_by_role("alert")).to_contain_text("Not right yet")
 

@@ -62,6 +62,21 @@ def test_a_question_is_answered_checked_and_there_again(question) -> None:
     assert asked[-1] == wrong
 
 
+def test_a_button_says_to_which_question_or_card_it_belongs() -> None:
+    long = KINDS["one-choice"]
+    check = question_box(long, long.mark).children[2]
+    assert check.description == "Check"
+    prompt = " ".join(long.prompt.replace("`", "").split())
+    assert prompt.startswith(check.tooltip.removeprefix("Check: ").removesuffix(" …"))
+    assert 20 < len(check.tooltip) < 120
+    _, turn, _, rating, _ = card_box(Card(front="What does `fc` do?", back="B"), str).children
+    assert [button.tooltip for button in (turn, *rating.children)] == [
+        "Show the answer: What does fc do?",
+        "I knew it: What does fc do?",
+        "I did not: What does fc do?",
+    ]
+
+
 def test_what_the_learner_should_know_is_said_beside_the_feedback() -> None:
     question = KINDS["one-choice"]
     news = [["The disk is full."], []]
