@@ -412,6 +412,11 @@ def _near(
     return [finding]
 
 
+def _numbers_first(group: Any) -> tuple[bool, float, str]:
+    is_number = isinstance(group, (int, float))
+    return not is_number, group if is_number else 0, str(group)
+
+
 def _shared_groups(train: Any, test: Any, groups: Any, rows: tuple[int, int]) -> list[Finding]:
     if groups is None:
         return []
@@ -437,7 +442,8 @@ def _shared_groups(train: Any, test: Any, groups: Any, rows: tuple[int, int]) ->
                 "of the features."
             )
     # where nobody knows the group, nobody knows that it is shared
-    shared = sorted({g for g in sides[0] if g is not None and g == g} & set(sides[1]), key=str)
+    known = {g for g in sides[0] if g is not None and g == g}
+    shared = sorted(known & set(sides[1]), key=_numbers_first)
     if not shared:
         return []
     first: dict[Any, int] = {}

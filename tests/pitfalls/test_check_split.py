@@ -93,7 +93,7 @@ def rows(seed: int, count: int = 60, width: int = 8) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(0, 1000),
     st.integers(1, 80),
@@ -132,7 +132,7 @@ def test_features_of_another_batch_are_the_same(digits, glyphnet_features):
 # --- blocks, orders, kinds of arrays ---
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(1, 70))
 def test_the_size_of_blocks_does_not_matter(seed, size):
     X = torch.nn.functional.normalize(torch.from_numpy(rows(seed)))
@@ -152,7 +152,7 @@ def test_nearest_of_fewer_rows_than_neighbours_leaves_itself_out():
     assert (number != torch.arange(4)[:, None]).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_the_order_of_rows_does_not_matter(seed):
     X, Z = rows(seed, 120), rows(seed + 1, 40)
@@ -363,6 +363,20 @@ def test_groups(tmp_path):
     test = Features(Z, paths=[f"out/{row + 55}_b.png" for row in range(10)])
     found = check_split(train, test, groups=lambda path: Path(path).stem.split("_")[0])
     assert found["shared_groups"].numbers["groups"] == ["55", "56", "57", "58", "59"]
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (range(13), "0, 1, 2, 3, 4, …"),
+        ([10.5, 9, *range(100, 111)], "9.0, 10.5, 100.0, 101.0, 102.0, …"),
+        (np.array([10, 9, "b", "a", None] * 2 + [9] * 3, dtype=object), "9, 10, a, b"),
+    ],
+)
+def test_groups_are_named_in_order(given, named):
+    groups = np.resize(np.array(given), 60), given
+    found = check_split(rows(0), rows(1, 13), groups=groups)["shared_groups"]
+    assert f"({named})" in found.message
 
 
 def test_a_small_training_set_says_so():
