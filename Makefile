@@ -59,4 +59,4 @@ pretrain: $(READY) ## train GlyphNet again from its one seed (20 minutes on two 
 	@$(BIN)/python -m featx.glyphnet.pretrain
 
 clean: ## remove the virtual environment and what tools left behind
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov build dist featx-demo
+	@rm -rf $(VENV) $(VENV)-fresh .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov build dist featx-demo

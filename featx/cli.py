@@ -334,7 +334,9 @@ def _in_course(course_dir: Path) -> str:
 
 @assignment.command()
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A folder: new, empty, or a course.")
+    ],
 ) -> None:
     """Make an nbgrader course with featx's assignments; in one that is there, add what is missing."""
     with _goes_on_when_run_again():
@@ -407,15 +409,25 @@ def build(
 
 @assignment.command()
 def check(
-    name: Annotated[str, typer.Argument(help="Its name in assignments.toml.")],
     course_dir: CourseDir,
+    name: Annotated[
+        str | None, typer.Argument(help="Its name in assignments.toml; by default all.")
+    ] = None,
 ) -> None:
     """Say whether the source notebook still is what `build` would write."""
     with _course_extra():
-        from featx.grading.assignments import check_assignment
+        from featx.grading.assignments import check_assignment, list_assignments
 
-    check_assignment(name, course_dir)
-    typer.echo(f"{name} is up to date.")
+    drifted = []
+    for each in list_assignments(course_dir) if name is None else [name]:
+        try:
+            check_assignment(each, course_dir)
+        except ProblemFound as problem:
+            drifted.append(str(problem))
+        else:
+            typer.echo(f"{each} is up to date.")
+    if drifted:
+        raise ProblemFound("\n".join(drifted))
 
 
 @assignment.command("sample")

@@ -132,6 +132,13 @@ def test_a_problem_that_was_looked_for_and_found_is_status_1(root, command, tmp_
     done = command("assignment", "check", "practice", "--course-dir", tmp_path / "course")
     assert done.returncode == 1
     assert "featx assignment build practice" in done.stderr
+    done = command("assignment", "check", "--course-dir", tmp_path / "course")
+    assert done.returncode == 1
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ps1", "ps2", "ps3", "ps4", "ps5", "final"]
+    assert done.stderr.count("featx assignment build") == 1
+    (tmp_path / "course" / "source" / "ps3" / "ps3.ipynb").unlink()
+    done = command("assignment", "check", "--course-dir", tmp_path / "course")
+    assert [name in done.stderr for name in ("build practice", "build ps3")] == [True, True]
 
 
 def test_version():

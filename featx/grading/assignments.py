@@ -322,6 +322,7 @@ About {assignment.minutes} minutes, {assignment.points:g} points.
 * Where you see `"?"`, put your answer between the quotes. Below each question stands what is asked for.
 * Where you see `# YOUR ANSWER HERE`, write your code. Keep the names of functions and variables.
 * Cells named *Try it* are for you: they help, and give no points.
+* Nothing is downloaded: you can work without the internet.
 * At the end choose *Restart Kernel and Run All Cells*, save, and hand in.
 """
     return _cell("introduction", text, locked=True, markdown=True)
