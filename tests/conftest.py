@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,8 @@ from urllib.error import URLError
 import matplotlib
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.helpers import free_port
 
 matplotlib.use("Agg")
 
@@ -200,9 +201,7 @@ def lab(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run `make lab` on a copy of the lessons."""
     home = tmp_path_factory.mktemp("lab")
     folder, log = home / "lessons", home / "lab.log"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         "make",
         "lab",

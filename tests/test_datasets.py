@@ -95,7 +95,7 @@ def test_the_order_is_by_code_point_folder_by_folder_whatever_the_disk_says(tmp_
         max_size=8,
     )
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_image_is_found_once_with_the_label_of_its_folder(names):
     with tempfile.TemporaryDirectory() as folder:
         top = make(Path(folder), *names)

@@ -90,8 +90,11 @@ IN_PYTHON: dict[str, tuple[Callable[[Things], object], str]] = {
     "None as a name": (lambda t: featx.load_backbone(None), r"featx.list_backbones\(\)"),
     "a model for a name": (lambda t: featx.load_backbone(t.model), "from_module"),
     "a name of timm with a typo": (
-        lambda t: featx.load_backbone("timm/resnet1018"),
-        "Close matches|pip install 'featx.timm.'",
+        lambda t: (
+            pytest.importorskip("timm", reason="needs timm: pip install 'featx[timm]'"),
+            featx.load_backbone("timm/resnet1018"),
+        ),
+        "Close matches: timm/resnet101",
     ),
     "weights of another name": (
         lambda t: featx.load_backbone("resnet18", weights="IMAGENET"),

@@ -53,7 +53,7 @@ def test_features_are_what_plain_pytorch_computes(backbone, digits, glyphnet_fea
     assert np.array_equal(glyphnet_features.y, digits.labels.numpy())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(count=st.integers(1, 40), batch_size=st.integers(1, 50))
 def test_rows_keep_the_order_of_the_data_whatever_the_batches(digits, count, batch_size):
     backbone = featx.load_backbone("glyphnet")
@@ -257,7 +257,7 @@ def test_pooling_of_a_convolutional_network_is_the_mean_of_its_feature_map(backb
     assert np.allclose(plain, pooled, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(n=st.integers(1, 4), d=st.integers(1, 9), side=st.integers(2, 5), prefix=st.integers(0, 3))
 def test_pooling_gives_one_row_an_image(n, d, side, prefix):
     places = torch.rand(n, d, side, side)

@@ -19,14 +19,10 @@ import featx
 from featx.freezing import assert_frozen, freeze, freeze_report, param_groups, unfreeze
 from featx.heads import find_heads, remove_head, replace_head
 from featx.stages import stage_names
+from tests.helpers import small_resnet
 
 IMAGES = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(8) % 3
-
-
-def small_resnet() -> nn.Module:
-    """One block a stage: as a ResNet behaves, at a fraction of the cost."""
-    return models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10)
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> None:
@@ -614,7 +610,7 @@ def test_the_html_table_has_scopes_a_caption_and_escapes():
 # --- parameter groups ------------------------------------------------------------------------------
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     frozen=st.sets(st.integers(0, 40), max_size=30),
     lr=st.floats(1e-6, 10),

@@ -22,13 +22,9 @@ from featx.heads import (
     remove_head,
     replace_head,
 )
+from tests.helpers import small_resnet
 
 IMAGES = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-
-
-def small_resnet() -> nn.Module:
-    """One block a stage: as a ResNet behaves, at a fraction of the cost."""
-    return models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10)
 
 
 def small_resnet_with(head: nn.Module) -> nn.Module:
@@ -83,7 +79,7 @@ def test_head_is_found_replaced_and_removed(name, head, aux):
         assert model.eval()(images).shape == (2, num_features)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(num_classes=st.integers(1, 50), batch=st.integers(1, 3))
 def test_a_new_head_has_the_asked_size_and_trains(num_classes, batch):
     model = replace_head(freeze(small_resnet()), num_classes).eval()

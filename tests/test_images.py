@@ -514,7 +514,6 @@ def broken_files(draw) -> bytes:
 @given(data=broken_files())
 @settings(
     max_examples=400,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_bytes_crash_it(data, monkeypatch):

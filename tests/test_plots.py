@@ -31,6 +31,7 @@ from featx import plots
 from featx.plots import style
 from featx.probes import FewLabelAccuracy
 from featx.shapes import trace_shapes
+from tests.helpers import luminance
 
 STORED = Path(__file__).parent / "pictures"
 REDRAW = "FEATX_REDRAW_PICTURES"
@@ -279,19 +280,12 @@ def test_kinds_of_shapes_are_told_apart_without_colour():
     assert len(set(hatches.values())) == 3
 
 
-def luminance(colour):
-    r, g, b = (
-        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colors.to_rgb(colour)
-    )
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b  # WCAG 2
-
-
 def test_colours_stand_out_from_white_and_shades_go_one_way():
-    contrast = [1.05 / (luminance(colour) + 0.05) for colour in style.COLOURS]
+    contrast = [1.05 / (luminance(colors.to_rgb(colour)) + 0.05) for colour in style.COLOURS]
     assert min(contrast) > 2
     assert min(contrast[:3]) > 3, "the first are the ones most used"
     for name in ("Blues", "gray"):
-        shades = [luminance(colour) for colour in plt.get_cmap(name)(np.linspace(0, 1, 64))]
+        shades = [luminance(rgba[:3]) for rgba in plt.get_cmap(name)(np.linspace(0, 1, 64))]
         assert len({np.sign(step) for step in np.diff(shades)}) == 1
 
 

@@ -21,6 +21,7 @@ from featx.freezing import freeze
 from featx.glyphnet import GlyphNet
 from featx.shape_checks import check_shape
 from featx.shapes import trace_shapes
+from tests.helpers import small_resnet
 
 Pair = namedtuple("Pair", "first second")
 
@@ -76,10 +77,6 @@ def everything(model: nn.Module) -> dict:
 def randomness() -> tuple:
     numpy = np.random.get_state()[1].tolist()  # noqa: NPY002
     return torch.get_rng_state().tolist(), numpy, random.getstate()
-
-
-def small_resnet() -> nn.Module:
-    return models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=10)
 
 
 def small_vit() -> nn.Module:
@@ -721,7 +718,7 @@ def test_a_description_that_cannot_be_read_is_named(spec):
         check_shape(np.zeros((2, 2)), spec)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.sampled_from(["linear", "norm", "dropout", "relu"]), max_size=5), st.booleans())
 def test_any_stack_of_layers_is_left_as_it_was(kinds, train):
     made = {

@@ -109,9 +109,7 @@ def test_a_renamed_file_costs_nothing_and_finds_its_row(backbone, folder, tmp_pa
     assert np.allclose(after.X, extract(backbone, folder, progress=False).X, atol=1e-5)
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(requests=st.lists(st.lists(st.integers(0, 29), min_size=1, max_size=25), max_size=4))
 def test_any_selection_in_any_order_gets_its_own_rows(backbone, digits, tmp_path_factory, requests):
     cache = tmp_path_factory.mktemp("cache")

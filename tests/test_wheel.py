@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +23,7 @@ import pytest
 
 import featx
 from featx.study.bank import load_question
+from tests.helpers import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -214,9 +214,7 @@ def test_quiz(user):
 @contextmanager
 def lab(user: User) -> Iterator[set[str]]:
     """Run `featx lab`; the names that its page of files shows."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = user.folder.parent / "lab.log"
     command = ["lab", "--port", str(port), "--no-browser", "--IdentityProvider.token=t"]
     with log.open("w") as out:

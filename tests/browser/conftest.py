@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator
 
+from tests.helpers import luminance
+
 # For each element with text of its own: its colour and what lies behind it. Where nothing is painted
 # behind, the page's own ground shows, which CSS calls Canvas.
 _COLOURS = """top => {
@@ -50,12 +52,5 @@ def _rgb(css: str) -> list[float]:
 def _contrast(text: list[float], ground: list[float], opacity: float) -> float:
     alpha = opacity * (text[3] if len(text) == 4 else 1)
     seen = [alpha * t + (1 - alpha) * g for t, g in zip(text, ground, strict=False)]
-    dark, light = sorted([_luminance(seen[:3]), _luminance(ground[:3])])
+    dark, light = sorted(luminance([part / 255 for part in rgb[:3]]) for rgb in (seen, ground))
     return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(rgb: list[float]) -> float:
-    linear = [
-        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in rgb)
-    ]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from playwright.sync_api import Page, expect
 from featx.grading.grade import grade
 from featx.grading.gradebook import Course
 from tests.grading.attacks.course import NAME, Case, make_course, submit
+from tests.helpers import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -31,9 +31,7 @@ def formgrader(bwrap: str, tmp_path: Path) -> Iterator[str]:
     submit(tmp_path, Case("ada"))
     submit(tmp_path, Case("bob", {"square": "def square(x):\n    return x + x"}))
     assert not [each.fault for each in grade(NAME, tmp_path) if each.fault]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--port={port}"]
     command += ["--IdentityProvider.token=secret", "--allow-root", "--ip=127.0.0.1"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

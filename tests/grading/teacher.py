@@ -1,4 +1,4 @@
-"""Commands as a teacher types them in the folder of a course."""
+"""Commands as a teacher types them in the folder of a course, and the names that cells leave behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import featx
+from featx.study.exercises import SETUP
 
 
 def python(course: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -29,3 +30,10 @@ def python(course: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
+
+
+def namespace_of(source: str) -> dict:
+    """Run the cell that an exercise begins with, then this one, and return their names."""
+    namespace: dict = {}
+    exec(f"{SETUP}\n{source}", namespace)
+    return namespace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +14,11 @@ from featx.grading.grade import Graded, grade
 from featx.grading.gradebook import Course
 from featx.grading.protocol import Limits
 from featx.grading.scoring import OUTCOMES
-from tests.grading.attacks import faulty, honest, hostile, malformed
+from tests.grading.attacks.beside_nbgrader import NOT_SAFE
+from tests.grading.attacks.corpus import CASES, CLASSES
 from tests.grading.attacks.course import NAME, POINTS, Case, make_course, submit
 
 pytestmark = pytest.mark.slow
-
-CLASSES = {
-    "honest": honest.CASES,
-    "faulty": faulty.CASES,
-    "malformed": malformed.CASES,
-    "hostile": hostile.CASES,
-}
-CASES = [case for cases in CLASSES.values() for case in cases]
 
 
 @dataclass(frozen=True)
@@ -48,10 +42,23 @@ def run(bwrap: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder, graded, Course(folder).marks(NAME))
 
 
-def test_the_corpus_is_as_large_as_promised() -> None:
-    assert len(CASES) >= 80
-    assert all(len(cases) >= 10 for cases in CLASSES.values())
-    assert len({case.name for case in CASES}) == len(CASES)
+def test_the_corpus_is_as_large_as_the_pages_say(root: Path) -> None:
+    names = {case.name for case in CASES}
+    assert len(names) == len(CASES)
+    assert names > NOT_SAFE
+    safe = {label: sum(c.name not in NOT_SAFE for c in cases) for label, cases in CLASSES.items()}
+    page = (root / "docs" / "grading.md").read_text(encoding="utf-8")
+    assert f"hold {len(CASES)} submissions that were made to go wrong" in page
+    assert f"hands the {sum(safe.values())} that are safe to run there" in page
+    told = re.findall(rf"^\| ({'|'.join(CLASSES)})\b[^|]*\|([\d |]+)\|$", page, re.MULTILINE)
+    rows = {label: [int(number) for number in row.split("|")] for label, row in told}
+    assert {label: tried for label, (tried, *_) in rows.items()} == safe
+    assert all(tried == sum(others) for tried, *others in rows.values())
+    right = sum(as_deserved for _, as_deserved, *_ in rows.values())
+    assert (
+        f"| {len(CASES)} of {len(CASES)}; `nbgrader autograde`: {right} of the "
+        f"{sum(safe.values())} that are safe to run there |"
+    ) in (root / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_submission_has_a_grade(run: Run) -> None:

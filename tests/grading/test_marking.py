@@ -9,13 +9,8 @@ import pytest
 
 from featx.grading.marking import mark_answer, mark_exercise
 from featx.study.bank import load_question
-from featx.study.exercises import SETUP, load_exercise
-
-
-def namespace_of(source: str) -> dict:
-    namespace: dict = {}
-    exec(f"{SETUP}\n{source}", namespace)
-    return namespace
+from featx.study.exercises import load_exercise
+from tests.grading.teacher import namespace_of
 
 
 def test_right_answer_earns_its_points(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,6 +63,7 @@ def test_the_points_are_a_plain_number_that_nbgrader_can_read() -> None:
         "raise SystemExit",
         "import sys; sys.stderr.write('noise'); return None",
         "import warnings; warnings.warn('noise'); return model",
+        "import sys; sys.stderr = None; return None",
     ],
 )
 def test_nothing_raises_and_stderr_stays_quiet(

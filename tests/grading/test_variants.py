@@ -31,8 +31,8 @@ from featx.grading.marked_cells import Mark, depends_on, read_mark
 from featx.grading.marking import mark_answer, mark_exercise
 from featx.grading.variants import build_variants, draw_variant, read_students
 from featx.study.bank import load_question
-from featx.study.exercises import SETUP, STUB, load_exercise
-from tests.grading.teacher import python
+from featx.study.exercises import STUB, load_exercise
+from tests.grading.teacher import namespace_of, python
 
 COURSE = Path(__file__).parents[2] / "autograders"
 PS1 = load_assignment("ps1", COURSE)
@@ -86,7 +86,7 @@ def test_ps1_has_alternatives() -> None:
 STUDENTS = st.text(st.characters(codec="utf-8"), min_size=1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(STUDENTS, st.integers(0, 3))
 def test_a_variant_is_repeatable_and_of_the_same_value(student: str, seed: int) -> None:
     chosen = draw_variant("ps1", PS1, student, seed)
@@ -174,12 +174,6 @@ def test_what_is_handed_out_has_no_solution_and_no_test(course: Path) -> None:
             assert other not in text
             assert other.replace("-", "_") not in text
     assert len(seen) == 4
-
-
-def namespace_of(source: str) -> dict:
-    namespace: dict = {}
-    exec(f"{SETUP}\n{source}", namespace)
-    return namespace
 
 
 @pytest.mark.parametrize("given", [each for item in SLOTS for each in item.ids])

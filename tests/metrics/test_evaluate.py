@@ -91,7 +91,7 @@ def test_the_verdict_table():
 
 
 def test_the_same_numbers_measured_on_rows():
-    """About 0.86 / 0.82 / 0.81 with a loss of 0.45, on enough rows to be sure."""
+    """About 0.86 / 0.82 / 0.81 with a loss of 0.40, on enough rows to be sure."""
     y_true, y_pred = (np.tile(each, 4) for each in counts(6642, 1558, 1458, 11885))
     right = y_true == y_pred
     sure = np.where(right, 0.72, 1 - 0.58)  # of the true class
@@ -118,7 +118,7 @@ def test_thresholds_are_data():
 # --- numbers --------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=60))
 def test_numbers_are_scikit_learns(pairs):
     y_true, y_pred = np.array(pairs).T
@@ -139,7 +139,7 @@ def test_numbers_are_scikit_learns(pairs):
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 4), st.integers(8, 60))
 def test_names_and_order_of_the_classes_change_no_number(seed, num_classes, rows):
     rng = np.random.default_rng(seed)
@@ -234,8 +234,7 @@ def test_skill_is_the_share_of_guessings_errors_that_is_avoided():
     assert featx.evaluate(*counts(0, 10, 0, 90)).skill == 0
 
 
-def test_ten_thousand_rows_are_no_matter():
-    """A loss that is low only because the classes are rare does not lift the verdict."""
+def test_a_loss_that_is_low_only_because_the_class_is_rare_is_bad():
     rng = np.random.default_rng(0)
     fraud = np.arange(10_000) < 200
     report = featx.evaluate(fraud, y_score=np.full(10_000, 0.02) * rng.uniform(0.9, 1.1, 10_000))
@@ -268,12 +267,14 @@ def test_ten_right_out_of_ten_prove_little():
 def test_every_number_that_decides_has_an_interval():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 100)
-    report = featx.evaluate(y, y_score=rng.dirichlet(np.ones(3), 100))
+    score = rng.dirichlet(np.ones(3), 100)
+    report = featx.evaluate(y, y_score=score)
     assert list(report.intervals) == list(report.ratings)
     assert list(report.ratings) == ["accuracy", "precision", "recall", "log_loss"]
     assert [len(report.class_intervals[name]) for name in ("precision", "recall")] == [3, 3]
-    again = featx.evaluate(y, y_score=rng.dirichlet(np.ones(3), 100))
-    assert report.intervals["recall"] != again.intervals["recall"]
+    again = featx.evaluate(y, y_score=score)
+    assert again.intervals == report.intervals
+    assert again.class_intervals == report.class_intervals
 
 
 # --- findings -------------------------------------------------------------------------------------

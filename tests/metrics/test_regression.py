@@ -20,7 +20,7 @@ def predicted(noise: float, rows: int = 400, seed: int = 0) -> tuple[np.ndarray,
     return y, y + noise * rng.normal(size=rows)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(2, 40), st.integers(1, 3))
 def test_numbers_are_scikit_learns(seed, rows, columns):
     y, p = np.random.default_rng(seed).normal(size=(2, rows, columns))

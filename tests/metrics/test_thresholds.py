@@ -26,7 +26,7 @@ def cost_at(y: np.ndarray, score: np.ndarray, threshold: float, fp: float, fn: f
     return float((fp * (said & ~y) + fn * (~said & y)).mean())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.floats(0.1, 50), st.floats(0.1, 50), st.booleans())
 def test_no_threshold_costs_less(seed, cost_fp, cost_fn, coarse):
     y, score = scores(seed, rows=60)
@@ -37,7 +37,7 @@ def test_no_threshold_costs_less(seed, cost_fp, cost_fn, coarse):
     assert choice.cost == pytest.approx(cost_at(y, score, choice.threshold, cost_fp, cost_fn))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.floats(0.05, 1), st.booleans())
 def test_a_floor_on_recall_holds_at_the_best_precision(seed, floor, coarse):
     y, score = scores(seed, rows=60)

@@ -1,4 +1,4 @@
-"""Checks of a fit, of labels, of a batch; a leak shown by running. The split is in test_duplicates."""
+"""Checks of a fit, of labels, of a batch; a leak shown by running. The split is in test_check_split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def curve(start: float, end: float, epochs: int, speed: float = 5.0) -> np.ndarr
     return end + (start - end) * np.exp(-speed * np.arange(epochs) / epochs)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 10_000),
     st.integers(3, 100),
@@ -39,7 +39,7 @@ def test_a_healthy_noisy_run_yields_nothing(seed, epochs, noise, end, gap):
     assert check_fit(train, val).codes == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 10_000), st.integers(5, 100), st.floats(0.0, 0.03), st.floats(0.0, 0.3))
 def test_a_healthy_noisy_loss_yields_nothing(seed, epochs, noise, gap):
     rng = np.random.default_rng(seed)
@@ -153,7 +153,6 @@ def test_digits_are_balanced(digits):
     assert check_imbalance(digits.labels, labels=range(10)).codes == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=200), st.integers(0, 100))
 def test_the_order_of_labels_does_not_matter(y, seed):
     shuffled = np.random.default_rng(seed).permutation(y)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -101,12 +100,8 @@ def test_kill_at_any_moment_keeps_what_was_told(progress: Progress) -> None:
     assert progress.notices == []
 
 
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_loses_nothing(bwrap: str) -> None:
     """A file system of 128 KiB, filled, then emptied: all answers are there in the end."""
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        assert not os.environ.get("CI"), "expected bubblewrap in CI"
-        pytest.skip("needs bubblewrap (apt-get install bubblewrap) to make a small disk")
     code = """
 from pathlib import Path
 from featx.study.record import Answer, Progress

@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 from featx.grading.gradebook import Course
+from tests.grading.attacks.corpus import CASES, CLASSES
 from tests.grading.attacks.course import NAME, Case, make_course, submit
-from tests.grading.test_attacks import CASES, CLASSES
 
 #: Seconds, after which nbgrader is stopped: it has a timeout of 5 for a cell.
 LONGEST = 90
