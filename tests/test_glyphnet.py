@@ -11,6 +11,7 @@ import torch
 import typer
 from matplotlib.ft2font import FT2Font
 from safetensors import safe_open
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torchvision.models.resnet import BasicBlock
 from torchvision.transforms.v2.functional import rgb_to_grayscale, to_dtype
@@ -40,15 +41,19 @@ def test_the_result_does_not_hang_on_five_lucky_seeds(glyphnet_features):
     assert (glyph >= list(DUE.values())).all(), glyph
 
 
-def test_model_card_and_readme_state_what_is_measured(root, digits, glyphnet_features):
-    card, readme = glyphnet.MODEL_CARD.read_text(), (root / "README.md").read_text()
+@pytest.fixture(scope="module")
+def kinds(digits, glyphnet_features):
     torch.manual_seed(0)
     untrained = featx.load_backbone("glyphnet", weights=None)
-    kinds = {
+    return {
         "pixels": digits.images.flatten(1).numpy() / np.float32(255),
         "random weights": featx.extract(untrained, digits, progress=False).X,
         "**GlyphNet**": glyphnet_features.X,
     }
+
+
+def test_model_card_and_readme_state_what_is_measured(root, kinds, glyphnet_features):
+    card, readme = glyphnet.MODEL_CARD.read_text(), (root / "README.md").read_text()
     for name, X in kinds.items():
         measured = featx.few_label_accuracy(X, glyphnet_features.y, shots=tuple(DUE)).mean.tolist()
         for text in (card, readme):
@@ -59,6 +64,28 @@ def test_model_card_and_readme_state_what_is_measured(root, digits, glyphnet_fea
     with safe_open(glyphnet.WEIGHTS_FILE, "pt") as file:
         for name, fact in file.metadata().items():
             assert f"| {name} | {fact} |" in card
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("title", "probe", "draws"),
+    [
+        ("Linear probe", featx.LinearProbe(), 5),
+        ("Over 50 draws", featx.LinearProbe(), 50),
+        ("With scikit-learn's plain", LogisticRegression(max_iter=2000), 5),
+    ],
+)
+def test_each_table_of_the_model_card_is_measured(kinds, glyphnet_features, title, probe, draws):
+    _, _, below = glyphnet.MODEL_CARD.read_text().partition(f"\n{title}")
+    for name, X in kinds.items():
+        row = re.search(rf"\|[ *]*{name.strip('*')}[ *]*\|(.*)\|", below)
+        assert row, f"a row for {name}"
+        result = featx.few_label_accuracy(
+            X, glyphnet_features.y, shots=tuple(DUE), seeds=range(draws), probe=probe
+        )
+        measured = np.stack([result.mean, result.std], axis=1).ravel()
+        stated = [float(number) for number in re.findall(r"\d\.\d+", row[1])]
+        assert stated == pytest.approx(measured, abs=0.003), name
 
 
 def test_blocks_are_torchvisions():
