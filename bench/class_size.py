@@ -49,12 +49,10 @@ def main() -> None:
         (course / "assignments.toml").write_text(ASSIGNMENT)
         build_assignment("small", course)
         make_class("small", course, chosen.students)
-        told: list[
-            tuple[float, int, float]
-        ] = []  # when, how many were done, seconds that were said to be left
-        memory: list[
-            tuple[int, float, float]
-        ] = []  # how many were done, MB of all, MB of the grader alone
+        # when, how many were done, seconds that were said to be left
+        told: list[tuple[float, int, float]] = []
+        # how many were done, MB of all, MB of the grader alone
+        memory: list[tuple[int, float, float]] = []
         begin = time.perf_counter()
         with subprocess.Popen(
             [sys.executable, "-m", "featx", "grade", "small", "--course-dir", folder],

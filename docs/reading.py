@@ -29,9 +29,8 @@ from featx.study.showing import to_html
 
 def load_ipython_extension(shell: object) -> None:
     """Put what can be read in the place of what must be pressed."""
-    practice.can_show_widgets = lambda: (
-        False
-    )  # cards, review and progress then write HTML themselves
+    # cards, review and progress then write HTML themselves
+    practice.can_show_widgets = lambda: False
     for call in (check, exam, explore, quiz):
         setattr(study, call.__name__, call)
 
