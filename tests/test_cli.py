@@ -134,7 +134,8 @@ def test_a_problem_that_was_looked_for_and_found_is_status_1(root, command, tmp_
     assert "featx assignment build practice" in done.stderr
     done = command("assignment", "check", "--course-dir", tmp_path / "course")
     assert done.returncode == 1
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["ps1", "ps2", "ps3", "ps4", "ps5", "final"]
+    told = [line.split()[0] for line in done.stdout.splitlines()]
+    assert told == ["ps1", "ps2", "ps3", "ps4", "ps5", "final"]
     assert done.stderr.count("featx assignment build") == 1
     (tmp_path / "course" / "source" / "ps3" / "ps3.ipynb").unlink()
     done = command("assignment", "check", "--course-dir", tmp_path / "course")
