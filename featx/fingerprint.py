@@ -71,8 +71,15 @@ def code_of(function: Any) -> Any:
     code = getattr(function, "__code__", function)
     if not isinstance(code, CodeType):
         return None
-    constants = [code_of(each) or repr(each) for each in code.co_consts]
+    constants = [code_of(each) or _constant(each) for each in code.co_consts]
     return code.co_code.hex(), code.co_names, constants
+
+
+def _constant(value: Any) -> str:
+    """Print a constant; a set, whose order is another one in each process, in the order of its parts."""
+    if isinstance(value, frozenset):
+        return f"frozenset({sorted(map(repr, value))})"
+    return repr(value)
 
 
 def _structure(model: nn.Module) -> str:

@@ -469,16 +469,19 @@ class View:
             if not len(mine):
                 continue
             other = View(folder, digests, self.widths)
-            other.verify()  # a damaged view has nothing to give
-            usable = other.done[theirs]
-            usable[np.isin(theirs, list(other.broken))] = False
-            mine, theirs = mine[usable], theirs[usable]
-            for at in range(0, len(mine), chunk):  # a chunk at a time: memory stays flat
-                rows = theirs[at : at + chunk]
-                self.write(
-                    mine[at : at + chunk],
-                    {layer: np.array(array[rows]) for layer, array in other.arrays().items()},
-                )
+            try:
+                other.verify()  # a damaged view has nothing to give
+                usable = other.done[theirs]
+                usable[np.isin(theirs, list(other.broken))] = False
+                mine, theirs = mine[usable], theirs[usable]
+                for at in range(0, len(mine), chunk):  # a chunk at a time: memory stays flat
+                    rows = theirs[at : at + chunk]
+                    self.write(
+                        mine[at : at + chunk],
+                        {layer: np.array(array[rows]) for layer, array in other.arrays().items()},
+                    )
+            except FileNotFoundError:  # another process removed it meanwhile
+                continue
             self._commit_copied(mine, chunk)
 
     def _commit_copied(self, rows: np.ndarray, chunk: int) -> None:

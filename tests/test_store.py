@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 import featx
 from featx import sources, store
 from featx.extraction import extract
+from featx.fingerprint import code_of
 
 
 @pytest.fixture(scope="module")
@@ -356,6 +357,18 @@ def test_everything_that_changes_the_features_is_in_the_key(images, tmp_path):
     assert all(cached(b, images, tmp_path, **o).plan.computed == 0 for b, o in cases.values())
 
 
+def test_the_code_of_a_function_does_not_hang_on_the_order_of_a_set():
+    """The order of a set of strings is another one in each process; that of 0 and 8 can be chosen."""
+    code = (lambda x: x in {0, 8}).__code__
+    one, other = (
+        code.replace(co_consts=(*(c for c in code.co_consts if c != {0, 8}), frozenset(order)))
+        for order in ([0, 8], [8, 0])
+    )
+    assert repr(one.co_consts) != repr(other.co_consts)
+    assert code_of(one) == code_of(other) != code_of((lambda x: x in {0, 9}).__code__)
+    assert code_of(lambda x: x in {0, 8}) != code_of(lambda x: x in {"0", "8"})
+
+
 class Scaled(Net):
     """Behaves by an attribute that is no weight, and only for dark images."""
 
@@ -603,6 +616,25 @@ def test_no_row_of_a_broken_image_is_taken_over(backbone, folder, tmp_path, monk
     assert [Path(file.path).name for file in features.skipped] == ["000.png"]
     assert np.allclose(features.X, extract(backbone, folder, progress=False).X, atol=1e-5)
     assert len(list(tmp_path.rglob("features.npy"))) <= 2
+
+
+@pytest.mark.parametrize("at", ["verify", "arrays"])
+def test_a_neighbour_that_is_removed_while_it_is_read_harms_nobody(
+    backbone, images, tmp_path, monkeypatch, at
+):
+    cached(backbone, images[:20], tmp_path)
+    there = next(tmp_path.rglob("items.npy")).parent
+    read = getattr(store.View, at)
+
+    def remove_and_read(view):
+        if view.folder == there:
+            view.remove()
+        return read(view)
+
+    monkeypatch.setattr(store.View, at, remove_and_read)
+    features = cached(backbone, images[10:], tmp_path)
+    assert not there.exists()
+    assert np.allclose(features.X, extract(backbone, images[10:], progress=False).X, atol=1e-5)
 
 
 # --- crashes, several processes, bad disks --------------------------------------------------------
