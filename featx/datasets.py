@@ -377,7 +377,7 @@ def _as_folder(folder: object) -> Path:
             f"Expected the path of a folder of images, got {type(folder).__name__}. "
             "Pass a list of paths to image_paths."
         )
-    path = Path(os.fsdecode(folder))
+    path = _path(folder)
     problem = file_problem(path)
     if problem == "a folder":
         return path
@@ -402,7 +402,12 @@ def _as_paths(paths: object) -> list[Path]:
                 f"Expected a list of paths, got {type(path).__name__} at position {row}. "
                 "Pass strings or pathlib.Path."
             )
-    return [Path(os.fsdecode(path)) for path in listed]
+    return [_path(path) for path in listed]
+
+
+def _path(path: str | os.PathLike) -> Path:
+    # Path.expanduser raises for a name that begins with a tilde and is nobody's
+    return Path(os.path.expanduser(os.fsdecode(path)))  # noqa: PTH111
 
 
 def _as_labels(labels: object, count: int) -> np.ndarray | list[str]:

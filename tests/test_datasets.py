@@ -322,6 +322,18 @@ def test_what_is_no_folder_of_images_is_an_error_that_says_what_was_found(tmp_pa
         find_images([file])  # pyright: ignore[reportArgumentType]
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make(tmp_path, "pets/one.png")
+    here = tmp_path / "pets" / "one.png"
+    assert find_images("~/pets").paths == find_images(Path("~/pets")).paths == (here,)
+    assert image_paths(["~/pets/one.png"]).paths == (here,)
+    with pytest.raises(FeatxError, match="got ~nosuchuser/pets: nothing there"):
+        find_images("~nosuchuser/pets")
+    monkeypatch.chdir(make(tmp_path / "more", "~one.png"))
+    assert image_paths(["~one.png"]).paths == (Path("~one.png"),), "a name may begin with one"
+
+
 def test_a_folder_that_cannot_be_listed_is_an_error_not_an_empty_folder(tmp_path, monkeypatch):
     def refuse(self: Path):
         raise PermissionError(13, "Permission denied")
