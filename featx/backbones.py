@@ -143,10 +143,10 @@ class Backbone:
                 )
         known = dict(model.named_modules())
         check_pooling(pooling)
-        if layer is not None and layer not in known:
+        if layer is not None and not (isinstance(layer, str) and layer in known):
             raise FeatxError(
                 f"Expected the name of a layer of this {type(model).__name__}, got {layer!r}. "
-                f"{close_matches(layer, filter(None, known))}"
+                f"{close_matches(str(layer), filter(None, known))}"
             )
         advice = "Leave it out to have it found."
         if in_channels is not None:

@@ -38,9 +38,9 @@ def weights_file(weights: str | Path | WeightsEnum | None) -> Path | None:
     """
     if not isinstance(weights, (str, Path)) or weights == "default":
         return None
-    path = Path(weights).expanduser()
-    ends_as_one = path.suffix.lower() in (".safetensors", ".pth", ".pt")
     # os.path: no error of its own for a string that cannot be a path
+    path = Path(os.path.expanduser(weights))  # noqa: PTH111
+    ends_as_one = path.suffix.lower() in (".safetensors", ".pth", ".pt")
     if not (isinstance(weights, Path) or ends_as_one or os.path.isfile(path)):  # noqa: PTH113
         return None
     if not path.is_file():

@@ -127,6 +127,8 @@ def test_no_network_says_where_to_put_the_file(tmp_path, monkeypatch, failure):
         (("glyphnet", "IMAGENET1K_V1"), "Expected weights of glyphnet: one of default,"),
         (("resnet18", "missing.pth"), "there is none at"),
         (("resnet18", Path("epoch=3.ckpt")), "there is none at"),
+        (("resnet18", "~nosuchuser"), "Expected weights of resnet18"),
+        (("resnet18", "~nosuchuser/a.pth"), "there is none at .*~nosuchuser/a.pth"),
         (("resnet18", "x" * 5000), "Expected weights of resnet18"),  # too long for a path
         (("resnet18", 7), r"Expected weights of resnet18.*got 7"),
         (("resnet50", ResNet18_Weights.DEFAULT), "Expected weights of resnet50"),
@@ -487,6 +489,8 @@ class Wrong(nn.Module):
         (lambda b: b(Net(), None), "Expected preprocess to be a function"),
         (lambda b: b(len, no_change), "Expected model to be a torch module"),
         (lambda b: b(Net(), no_change, layer="bdy"), "got 'bdy'. Close matches: body"),
+        (lambda b: b(Net(), no_change, layer=5), "a layer of this Net, got 5. Known names: "),
+        (lambda b: b(Net(), no_change, layer=["body"]), r"a layer of this Net, got \['body'\]"),
         (lambda b: b(Net(), no_change, num_features=0), "Expected num_features"),
     ],
 )

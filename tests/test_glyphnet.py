@@ -286,3 +286,5 @@ def test_preprocess_takes_any_image(shape):
 def test_preprocess_names_a_wrong_shape(shape):
     with pytest.raises(featx.FeatxError, match=re.escape(f"got the shape {tuple(shape)}")):
         glyphnet.preprocess(np.zeros(shape, dtype=np.float32))
+    with pytest.raises(featx.FeatxError, match="got the shape"):
+        glyphnet.preprocess(np.zeros(shape).tolist())

@@ -126,6 +126,7 @@ def preprocess(images: torch.Tensor) -> torch.Tensor:
     torch.Size([5, 1, 32, 32])
     """
     x = torch.as_tensor(images)
+    given = tuple(x.shape)
     one_image = x.ndim == 2 or (x.ndim == 3 and x.shape[0] in (1, 3))
     if one_image:
         x = x[None]
@@ -134,7 +135,7 @@ def preprocess(images: torch.Tensor) -> torch.Tensor:
     if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape[2:]:
         raise FeatxError(
             "Expected images (N, H, W) or (N, C, H, W) with C of 1 or 3, got the shape "
-            f"{tuple(images.shape)}. Move the channels to the second place."
+            f"{given}. Move the channels to the second place."
         )
     x = interpolate(as_grey(x), (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
     x = normalize(x)
