@@ -7,12 +7,13 @@ import hashlib
 import io
 import json
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featx.arrays import as_numpy
 from featx.datasets import SkippedFile
 from featx.errors import FeatxError
 from featx.images import os_reason
@@ -220,9 +221,29 @@ class Features:
         Raises
         ------
         FeatxError
-            When it cannot be written to.
+            When it cannot be written to, or what there is does not make features: rows of numbers, and as
+            many labels and paths.
         """
         folder = Path(folder).expanduser()
+        return self._converted()._write(folder)
+
+    def _converted(self) -> Features:
+        """Return the same as what the files hold, whatever a user has made them of."""
+        X = _as_rows(self.X, "X")
+        layers = {
+            layer: X if given is self.X else _as_rows(given, layer, len(X))
+            for layer, given in self.layers.items()
+        }
+        y = None if self.y is None else _as_labels(self.y, len(X))
+        paths = None if self.paths is None else [str(path) for path in self.paths]
+        if paths is not None and len(paths) != len(X):
+            raise FeatxError(
+                f"Expected one path for each of {len(X)} rows, got {len(paths)}. Leave paths out where "
+                "there are no files."
+            )
+        return replace(self, X=X, y=y, layers=layers, paths=paths)
+
+    def _write(self, folder: Path) -> Path:
         arrays = {"X.npy": self.X}
         arrays |= {
             f"layers/{file_name(layer)}": X for layer, X in self.layers.items() if X is not self.X
@@ -341,6 +362,38 @@ def load_features(folder: str | Path) -> Features:
         [SkippedFile(**each) for each in meta["skipped"]],
         meta={key: value for key, value in meta.items() if key not in _OF_THE_FILES},
     )
+
+
+def _as_rows(values: Any, name: str, count: int | None = None) -> np.ndarray:
+    """Return float32 ``(N, D)``; what is that already stays as it is, a memory map too."""
+    rows = values if isinstance(values, np.ndarray) else as_numpy(values)
+    if rows.ndim != 2 or rows.dtype.kind not in "biuf":
+        raise FeatxError(
+            f"Expected {name} (N, D) of numbers, got {rows.dtype} {rows.shape}. One row for each image."
+        )
+    if count not in (None, len(rows)):
+        raise FeatxError(
+            f"Expected {name} with {count} rows, got {len(rows)}. All layers are of the same images."
+        )
+    return rows.astype(np.float32, copy=False)
+
+
+def _as_labels(values: Any, count: int) -> np.ndarray:
+    """Return labels of a type that comes back from a file: numbers or strings."""
+    labels = as_numpy(values)
+    if not labels.ndim or len(labels) != count:
+        got = len(labels) if labels.ndim else type(values).__name__
+        raise FeatxError(
+            f"Expected one label for each of {count} rows, got {got}. Give them in the order of the rows."
+        )
+    if labels.dtype == object and len({isinstance(each, str) for each in labels.flat}) == 1:
+        labels = np.array(labels.tolist())
+    if labels.dtype.kind not in "biufU":
+        raise FeatxError(
+            f"Expected labels as numbers or names, got {labels.dtype}. Make them one kind: "
+            "np.array([str(label) for label in y])."
+        )
+    return labels
 
 
 def _no_features(folder: Path) -> FeatxError:

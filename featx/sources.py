@@ -564,7 +564,7 @@ class _Reading(Dataset):
             return _Entry(
                 row,
                 wrong_use=f"Expected a dataset that gives image {row}, but it raised {reason} "
-                "Try dataset[{row}] on its own.".replace("{row}", str(row)),
+                f"Try dataset[{row}] on its own.",
             )
 
     def _read_item(self, row: int, digest: bool) -> tuple[torch.Tensor, list, bytes]:

@@ -369,6 +369,19 @@ def test_wrong_images_are_told(backbone, data, message, cache, tmp_path):
         extract(backbone, data, progress=False, cache_dir=tmp_path if cache else None)
 
 
+class Bracketed(Dataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        raise KeyError("no {row} here")
+
+
+def test_what_a_dataset_raises_is_told_to_the_letter(backbone):
+    with pytest.raises(featx.FeatxError, match=r"'no \{row\} here'. Try dataset\[0\] on its own"):
+        extract(backbone, Bracketed(), progress=False)
+
+
 class Faulty(Dataset):
     def __len__(self):
         return 9
@@ -655,6 +668,60 @@ def test_labels_of_every_kind_come_back(backbone, digits, tmp_path, labels):
     if labels is not None:
         assert again.y.tolist() == labels
         assert again.y.dtype == features.y.dtype
+
+
+@pytest.mark.parametrize(
+    ("y", "back"),
+    [
+        (torch.tensor([2, 1, 0]), [2, 1, 0]),
+        ([2, 1, 0], [2, 1, 0]),
+        (("b", "a", "c"), ["b", "a", "c"]),
+        (np.array(["b", "a", "c"], object), ["b", "a", "c"]),
+        (np.array([2, 1, 0], object), [2, 1, 0]),
+        (torch.tensor([0.5, 1, 2]).to(torch.bfloat16), [0.5, 1, 2]),
+        (np.array([True, False, True]), [True, False, True]),
+    ],
+    ids=["tensor", "list", "tuple", "names as objects", "numbers as objects", "bfloat16", "bools"],
+)
+def test_labels_of_who_computed_features_elsewhere_come_back(tmp_path, y, back):
+    again = load_features(featx.Features(np.zeros((3, 2), np.float32), y).save(tmp_path))
+    assert again.y.tolist() == back
+    assert again.y.dtype.kind in "biufU"
+
+
+@pytest.mark.parametrize(
+    "X",
+    [np.eye(3), np.eye(3, dtype=np.float16), torch.eye(3), np.eye(3).tolist()],
+    ids=["float64", "float16", "tensor", "list"],
+)
+def test_features_from_elsewhere_are_saved_as_float32(tmp_path, X):
+    files = [Path("a.png"), Path("b.png"), Path("c.png")]
+    layers = {"early": np.ones((3, 5)), "late": X}
+    again = load_features(featx.Features(X, layers=layers, paths=files).save(tmp_path))
+    assert [again.X.dtype, *(each.dtype for each in again.layers.values())] == [np.float32] * 3
+    assert np.array_equal(again.X, np.eye(3))
+    assert [path.name for path in (tmp_path / "layers").iterdir()] == ["early.npy"]
+    assert again.paths == ["a.png", "b.png", "c.png"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"y": [1, 2]}, "one label for each of 3 rows, got 2"),
+        ({"y": 7}, "one label for each of 3 rows, got int"),
+        ({"y": np.array(["a", None, 3], object)}, "labels as numbers or names, got object"),
+        ({"y": np.array(["a", "b", "c"], "S")}, "labels as numbers or names, got |S1"),
+        ({"paths": ["a.png"]}, "one path for each of 3 rows, got 1"),
+        ({"X": np.zeros(3)}, "Expected X (N, D) of numbers, got float64 (3,)"),
+        ({"X": np.array([["a"]] * 3)}, "Expected X (N, D) of numbers, got <U1 (3, 1)"),
+        ({"layers": {"early": np.zeros((2, 5))}}, "Expected early with 3 rows, got 2"),
+    ],
+)
+def test_what_does_not_make_features_is_not_saved(tmp_path, given, says):
+    features = featx.Features(**{"X": np.zeros((3, 2), np.float32), **given})
+    with pytest.raises(featx.FeatxError, match=re.escape(says)):
+        features.save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_features_or_with_changed_ones_is_told(backbone, digits, tmp_path):
