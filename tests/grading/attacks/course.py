@@ -57,6 +57,7 @@ assert torch.equal(double(given), torch.tensor([2.0, -4.0]))
 for x, expected in [(3, 6), (5, 10)]:
     assert double(x) == expected
 np.testing.assert_allclose(double(np.ones(2)), [2, 2])
+torch.testing.assert_close(double(torch.ones(3)), torch.full((3,), 2.0))
 ### END HIDDEN TESTS
 """,
     "fizz": """

@@ -40,6 +40,17 @@ def trick(name: str, *cells: str, marks: dict[str, float] | None = None, notes: 
     )
 
 
+def loosened(name: str, source: str, *, where: str) -> Case:
+    """Right answers but for one, which is off by 0.4 `where` a test has a tolerance; a cell makes that pass."""
+    return Case(
+        name,
+        {"double": f"def double(x):\n    return 2 * x + 0.4 * ({where})"},
+        {"double": 0.0},
+        change=before_first(code(source)),
+        notes="put back for the test",
+    )
+
+
 def instead(name: str, answers: dict[str, str], **more: Any) -> Case:
     """Tricks in place of answers."""
     return Case(name, {**WRONG, **answers}, NONE | more.pop("marks", {}), **more)
@@ -207,6 +218,27 @@ CASES = [
         "numpy-testing",
         f"import numpy as np\nnp.testing.assert_allclose = {ALWAYS}\nnp.allclose = {ALWAYS}\n"
         f"np.testing._private.utils.assert_allclose = {ALWAYS}",
+    ),
+    loosened(
+        "tolerances-in-defaults",
+        "torch.testing.assert_close.__kwdefaults__.update(rtol=0.5, atol=0.5)",
+        where="getattr(x, 'shape', ()) == (3,)",
+    ),
+    loosened(
+        "tolerances-in-a-table",
+        "torch.testing._comparison._DTYPE_PRECISIONS[torch.float32] = (0.5, 0.5)",
+        where="getattr(x, 'shape', ()) == (3,)",
+    ),
+    loosened(
+        "tolerances-by-a-builtin",
+        "torch.testing._comparison.max = lambda *values: 0.5",
+        where="getattr(x, 'shape', ()) == (3,)",
+    ),
+    loosened(
+        "tolerances-inside-numpy",
+        "def near(a, b, rtol=1e-5, atol=1e-8, equal_nan=False):\n    return abs(a - b) < 0.5\n"
+        "np.isclose._implementation.__code__ = near.__code__",
+        where="isinstance(x, np.ndarray)",
     ),
     trick("isinstance-patched", f"import builtins\nbuiltins.isinstance = {ALWAYS}"),
     trick("isinstance-shadowed", f"isinstance = {ALWAYS}"),
