@@ -25,7 +25,7 @@ from torch import nn
 from featx.backbones import Backbone
 from featx.datasets import SkippedFile
 from featx.errors import FeatxError, first_line
-from featx.features import Features, Plan, load_features
+from featx.features import Features, Plan
 from featx.fingerprint import code_of, describe
 from featx.inference import PRECISIONS, Forward, Settings, choose, forward
 from featx.layers import LayerReader
@@ -36,7 +36,7 @@ from featx.shapes import trace_shapes
 from featx.sources import Batch, Scan, Source, open_source, prepare_images
 from featx.store import Recipe, View
 
-__all__ = ["Features", "Plan", "extract", "load_features"]
+__all__ = ["extract"]
 
 #: Images that settings are tried on.
 TRIED = 4

@@ -187,7 +187,32 @@ def silenced() -> Iterator[None]:
 
 
 def decode(data: bytes, name: str) -> torch.Tensor:
-    """Decode as `decode_image` does, for several threads at once, within one `silenced`."""
+    """Decode as `decode_image` does, for several threads at once, within one `silenced`.
+
+    Parameters
+    ----------
+    data
+        What the file holds.
+    name
+        What to call it in a message.
+
+    Returns
+    -------
+    torch.Tensor
+        As of `decode_image`.
+
+    Raises
+    ------
+    UnreadableImage
+        When it is no image, or a damaged one.
+
+    Examples
+    --------
+    >>> with silenced():
+    ...     decode(b"", "empty.jpg")
+    Traceback (most recent call last):
+    featx.images.UnreadableImage: Expected an image file, got empty.jpg: zero bytes. ...
+    """
     if not data:
         raise _unreadable(name, "zero bytes")
     kind = None

@@ -233,7 +233,25 @@ def _raw_images(images: Any, in_channels: int) -> torch.Tensor:
 
 
 def check_pooling(pooling: object) -> None:
-    """Raise for a way of pooling that is not known."""
+    """Raise for a way of pooling that is not known.
+
+    Parameters
+    ----------
+    pooling
+        What the user wrote; None, ``"cls"`` and ``"mean"`` pass.
+
+    Raises
+    ------
+    FeatxError
+        For anything else.
+
+    Examples
+    --------
+    >>> check_pooling("mean")
+    >>> check_pooling("max")
+    Traceback (most recent call last):
+    featx.errors.FeatxError: Expected pooling to be None, "cls" or "mean", got 'max'. ...
+    """
     if pooling not in (None, "cls", "mean"):
         raise FeatxError(
             f'Expected pooling to be None, "cls" or "mean", got {pooling!r}. "cls" takes the class '

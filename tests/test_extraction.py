@@ -28,7 +28,8 @@ from torchvision.models import VisionTransformer
 
 import featx
 from featx.datasets import find_images
-from featx.extraction import Plan, extract, load_features
+from featx.extraction import extract
+from featx.features import Plan, load_features
 from featx.heads import remove_head
 from featx.layers import pool
 from featx.sources import _start_method
