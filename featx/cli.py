@@ -435,7 +435,8 @@ def sample_class(
     name: Annotated[str, typer.Argument(help="Its name in assignments.toml.")],
     course_dir: CourseDir,
     students: Annotated[
-        int | None, typer.Option(help="By default as many as it takes to make every mistake.")
+        int | None,
+        typer.Option(min=1, help="By default as many as it takes to make every mistake."),
     ] = None,
 ) -> None:
     """Hand in for a made-up class, every mistake known: to try an assignment before students do."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any, Protocol
 
@@ -46,7 +45,9 @@ class Local:
     """
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self.jobs = os.cpu_count() or 1
+        from featx.machine import cores  # it imports torch, for seconds, and the help needs none
+
+        self.jobs = cores()
         self._sandbox = sandbox
         self._closed = False
         self._lock = threading.Lock()
@@ -109,9 +110,9 @@ class Cluster:
                 "'dask scheduler', and workers with 'dask worker tcp://…:8786'."
             ) from error
         self._kind = kind
-        here, there = environment(), self._client.run(environment)
-        self.jobs = sum(self._client.nthreads().values())
         try:
+            here, there = environment(), self._client.run(environment)
+            self.jobs = sum(self._client.nthreads().values())
             if not there:
                 raise FeatxError(f"Expected workers at {address}, but there are none. Start some.")
             for worker, versions in there.items():
@@ -120,7 +121,7 @@ class Cluster:
                         f"Expected the versions of this machine on each worker ({here}), but {worker} has "
                         f"{versions}. Marks must not depend on where they are found: install the same."
                     )
-        except FeatxError:
+        except BaseException:
             self.close()
             raise
 

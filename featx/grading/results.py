@@ -67,7 +67,10 @@ class Results:
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
-                path.replace(path.with_suffix(".damaged"))
+                for ending in ("-wal", "-shm", ""):  # what belongs to it would spoil the new one
+                    part = Path(f"{path}{ending}")
+                    if part.exists():
+                        part.replace(f"{path.with_suffix('.damaged')}{ending}")
                 self._database = self._open()
         except (OSError, sqlite3.OperationalError) as error:
             raise FeatxError(
@@ -77,11 +80,17 @@ class Results:
 
     def _open(self) -> sqlite3.Connection:
         database = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
-        database.execute("PRAGMA journal_mode=WAL")
-        with database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, value TEXT)"
-            )
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            if database.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("database disk image is malformed")
+            with database:
+                database.execute(
+                    "CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, value TEXT)"
+                )
+        except BaseException:
+            database.close()
+            raise
         return database
 
     def get(self, keys: Iterable[str]) -> dict[str, Any]:

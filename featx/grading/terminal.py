@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -53,9 +54,10 @@ def read_size(text: str) -> int:
     (4294967296, 536870912)
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
-    if match is None or float(match[1]) == 0:
+    size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
+    if size == 0:
         raise FeatxError(f"Expected an amount of memory such as 4GiB or 512MiB, got {text!r}.")
-    return int(float(match[1]) * _UNITS[match[2]])
+    return size
 
 
 def grade_in_terminal(
@@ -83,7 +85,7 @@ def grade_in_terminal(
     str
         What is wrong: submissions that could not be graded by a fault that is not theirs. Else empty.
     """
-    if timeout is not None and not timeout > 0:
+    if timeout is not None and not 0 < timeout < math.inf:
         raise FeatxError(f"Expected seconds above 0 for --timeout, got {timeout:g}.")
     if jobs is not None and jobs < 1:
         raise FeatxError(f"Expected 1 or more for --jobs, got {jobs}.")
