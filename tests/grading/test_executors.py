@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -61,3 +62,11 @@ def test_who_notices_a_loss_late_does_not_end_the_new_process(
     for thread in threads:
         thread.join(60)
     assert [warm.closed for warm in Warm.made] == [True, False]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_as_many_at_a_time_as_cores_that_it_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
+    Warm.made = []
+    assert executors.Local(Warm()).jobs == 3  # type: ignore[arg-type]
