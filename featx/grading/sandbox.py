@@ -30,6 +30,8 @@ __all__ = ["Child", "Sandbox", "SandboxLost", "check_sandbox"]
 #: ``"auto"`` and ``"bwrap"`` need bubblewrap; ``"none"`` grades unprotected.
 KINDS = ("auto", "bwrap", "none")
 
+#: Seconds for bubblewrap to run nothing.
+TRY = 10.0
 #: Seconds for the warm process to import torch and the others, on the slowest of machines.
 WARM_UP = 300.0
 #: Seconds for a fork and its namespaces.
@@ -74,25 +76,38 @@ def check_sandbox(kind: str) -> bool:
             )
         return False
     unprotected = "or say --sandbox none to grade without protection, on submissions that you trust"
+    if sys.platform != "linux":
+        where = "in the Windows Subsystem for Linux" if sys.platform == "win32" else "on Linux only"
+        raise FeatxError(
+            "Expected bubblewrap, which keeps submissions away from your files, but it exists "
+            f"{where}. Grade there{'' if sys.platform == 'win32' else f', {unprotected}'}."
+        )
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         raise FeatxError(
             "Expected bubblewrap, which keeps submissions away from your files, but there is no bwrap. "
             f"Install it (Debian and Ubuntu: sudo apt install bubblewrap), {unprotected}."
         )
-    tried = subprocess.run(
-        [bwrap, "--unshare-all", "--ro-bind", "/", "/", "--", "/bin/true"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if tried.returncode:
+    said = _try(bwrap)
+    if said:
         raise FeatxError(
-            f"Expected bubblewrap to work, but it says: {first_line(tried.stderr)}. The kernel must let "
+            f"Expected bubblewrap to work, but it says: {said}. The kernel must let "
             "users make namespaces (sudo sysctl kernel.unprivileged_userns_clone=1, or "
             f"kernel.apparmor_restrict_unprivileged_userns=0), {unprotected}."
         )
     return True
+
+
+def _try(bwrap: str) -> str:
+    """Run nothing in bubblewrap, as `featx doctor` does; return what goes wrong, or an empty text."""
+    command = [bwrap, "--unshare-all", "--ro-bind", "/", "/", "--die-with-parent", "--", "true"]
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=TRY, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return first_line(error)
+    if not ran.returncode:
+        return ""
+    return first_line(ran.stderr if ran.stderr.strip() else f"exit status {ran.returncode}")
 
 
 def bwrap_command(arguments: Sequence[str]) -> list[str]:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from featx.grading.sandbox import bwrap_command
+from featx.doctor import machine
+from featx.errors import FeatxError
+from featx.grading import sandbox
+from featx.grading.sandbox import bwrap_command, check_sandbox
 
 
 def test_a_second_environment_is_shown_but_no_answer_in_it(
@@ -28,3 +31,43 @@ def test_a_second_environment_is_shown_but_no_answer_in_it(
     assert binds[str(answers)] == os.devnull
     assert command.index(str(packages)) < command.index(str(answers))
     assert str(tmp_path / "course") not in command
+
+
+@pytest.mark.parametrize(
+    ("platform", "says"), [("win32", "Windows Subsystem for Linux"), ("darwin", "on Linux only")]
+)
+def test_where_there_is_no_bubblewrap_nobody_is_told_to_install_it(
+    platform: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(FeatxError, match=says) as raised:
+        check_sandbox("auto")
+    assert "apt" not in str(raised.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap exists on Linux only")
+def test_a_bubblewrap_that_never_ends_is_one_that_does_not_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bwrap = tmp_path / "bwrap"
+    bwrap.write_text("#!/bin/sh\nexec /bin/sleep 30\n")
+    bwrap.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sandbox, "TRY", 0.3, raising=False)
+    with pytest.raises(FeatxError, match="timed out"):
+        check_sandbox("auto")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="bubblewrap exists on Linux only")
+def test_it_is_tried_as_the_doctor_tries_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bwrap, said = tmp_path / "bwrap", tmp_path / "said"
+    bwrap.write_text(f'#!/bin/sh\necho "$@" >> {said}\n')
+    bwrap.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert check_sandbox("auto")
+    assert machine.sandbox()[0] == "ok"
+    one, other = said.read_text().splitlines()
+    assert one == other
