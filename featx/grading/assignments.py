@@ -217,7 +217,7 @@ def build_assignment(name: str, course_dir: str | Path) -> Path:
     return path
 
 
-def check_assignment(name: str, course_dir: str | Path) -> bool:
+def check_assignment(name: str, course_dir: str | Path) -> None:
     """Check that the notebook of an assignment is what `build_assignment` would write.
 
     Parameters
@@ -226,11 +226,6 @@ def check_assignment(name: str, course_dir: str | Path) -> bool:
         Such as ``"practice"``.
     course_dir
         The nbgrader course, with ``assignments.toml`` in it.
-
-    Returns
-    -------
-    bool
-        True.
 
     Raises
     ------
@@ -246,7 +241,7 @@ def check_assignment(name: str, course_dir: str | Path) -> bool:
     elif path.read_text(encoding="utf-8") != expected:
         problem = "it has drifted from the questions and exercises"
     else:
-        return True
+        return
     raise ProblemFound(
         f"Expected the notebook of {name} at {path}, but {problem}. "
         f"Run: featx assignment build {name} --course-dir {course_dir}"

@@ -227,8 +227,9 @@ class _Grader:
         for name, each in rebuilt.items():
             graded.notes += each.notes
             begin = time.monotonic()
-            known = {} if self.regrade else self._results.get(self._keys(each, files).values())
-            scores, shown, ran = self._scores(each, files, known)
+            keys = self._keys(each, files)
+            known = {} if self.regrade else self._results.get(keys.values())
+            scores, shown, ran = self._scores(each, files, keys, known)
             if ran:
                 graded.seconds += time.monotonic() - begin
             for place, score in sorted(scores.items()):
@@ -265,10 +266,13 @@ class _Grader:
         return {**keys, -1: key_of(before, "shown")}
 
     def _scores(
-        self, rebuilt: Rebuilt, files: dict[str, bytes], known: dict[str, Any]
+        self,
+        rebuilt: Rebuilt,
+        files: dict[str, bytes],
+        keys: dict[int, str],
+        known: dict[str, Any],
     ) -> tuple[dict[int, Score], dict[int, list[Any]], bool]:
         """Return the scores of the tests, what the other cells show, and whether anything ran."""
-        keys = self._keys(rebuilt, files)
         tests = {place for place in keys if place >= 0 and keys[place] not in known}
         scores = {
             place: _score(known[key]) for place, key in keys.items() if place >= 0 and key in known

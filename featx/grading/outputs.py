@@ -6,9 +6,6 @@ from typing import Any
 
 __all__ = ["clean_outputs", "test_outputs"]
 
-#: Characters of outputs in one submission; the rest is left out.
-MOST = 20 * 2**20
-
 
 def clean_outputs(outputs: Any) -> list[dict[str, Any]]:
     """Return the outputs that have nbformat's form, with nothing else in them.

@@ -59,7 +59,7 @@ class Score:
         What the test cell shows in the feedback.
     misconception : str or None
         The code of the mistake, where an exercise or question of featx found one.
-    notes : list of str
+    notes : tuple of str
         What a teacher should know.
     seconds : float
         That its test took, and the cells that answer it.
