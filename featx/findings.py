@@ -72,7 +72,9 @@ class Findings(tuple[Finding, ...]):
         return which in self.codes if isinstance(which, str) else super().__contains__(which)
 
     def __getitem__(self, which: Any) -> Any:
-        """Return the finding of that number, or the first one of that code."""
+        """Return the finding of that number, or the first one of that code; of a slice, `Findings`."""
+        if isinstance(which, slice):
+            return Findings(super().__getitem__(which))
         if not isinstance(which, str):
             return super().__getitem__(which)
         if which not in self.codes:

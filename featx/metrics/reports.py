@@ -307,7 +307,7 @@ class Report(_Report):
                     said = rows.probability.max(1)  # pyright: ignore[reportOptionalMemberAccess]
                     true = rows.probability.argmax(1) == rows.y_true  # pyright: ignore[reportOptionalMemberAccess]
                 else:
-                    said, true = score, yes
+                    said, true = rows.cut_score, yes  # log-odds are no probability
                 observed, predicted = calibration_curve(true, said, n_bins=BINS)
                 counts = np.bincount(np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], said))
                 return plots.plot_reliability(predicted, observed, ax, counts=counts[counts > 0])

@@ -465,6 +465,21 @@ def test_pictures_are_drawn_of_what_there_are_numbers_for():
     assert len(many.plot()) == 2  # confusion and calibration
 
 
+def test_the_calibration_of_logits_is_that_of_their_probabilities():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    logits = rng.normal(size=(200, 2)) + 3 * np.eye(2)[y]
+    of_logits = featx.evaluate(y, y_score=logits, score_type="logit")
+    of_softmax = featx.evaluate(y, y_score=softmax(logits, 1))
+    assert len(of_logits.plot()) == 3
+    drawn, expected = (
+        [line.get_xydata() for line in report.plot("calibration").lines]
+        for report in (of_logits, of_softmax)
+    )
+    for line, same in zip(drawn, expected, strict=True):
+        np.testing.assert_allclose(line, same)
+
+
 def test_a_page_stands_alone_and_json_is_for_programs(tmp_path):
     y = np.repeat([0, 1], 50)
     report = featx.evaluate(y, y_score=np.linspace(0, 1, 100), positive=1)
@@ -488,6 +503,8 @@ def test_findings_are_asked_by_code():
     with pytest.raises(KeyError, match="there are: accuracy_paradox"):
         found["overfitting"]
     assert found[0] in found
+    assert isinstance(found[:1], featx.Findings)
+    assert found[:1].codes == found.codes[:1]
     assert "<li>" in found._repr_html_()
     assert featx.Findings()._repr_html_() == "<p>Nothing stands out.</p>"
 
