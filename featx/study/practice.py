@@ -158,7 +158,7 @@ def quiz(
     question = load_question(str(question_id))
     if answer is not None:
         verdict = show_verdict(question.mark(answer))
-        _keep(Answer.of(question.id, verdict, "quiz", question.read(answer)))
+        _tell(_keep(Answer.of(question.id, verdict, "quiz", question.read(answer))).news())
         return verdict
     _ask(question)
     return None

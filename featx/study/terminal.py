@@ -56,7 +56,7 @@ def run_quiz(
         if not wanted:
             console.print("You have answered all of these right. featx review keeps them fresh.")
             return
-    due = len(due_items(progress.answers()))
+    due = len(due_items(counted(progress)))
     if due:
         console.print(f"{due} due for review: featx review", style="bold", highlight=False)
     _ask_all(console, progress, (load_question(each) for each in wanted), len(wanted))

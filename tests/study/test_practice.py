@@ -101,6 +101,16 @@ def test_quiz_with_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert question.steps[0] in capsys.readouterr().out
 
 
+def test_an_answer_that_could_not_be_saved_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    monkeypatch.setenv("FEATX_DATA_DIR", str(blocked))
+    study.quiz("freeze-order", answer="a")
+    assert "do not stop this session" in " ".join(capsys.readouterr().out.split())
+
+
 def test_quiz_of_a_lesson_asks_all_its_questions(capsys: pytest.CaptureFixture[str]) -> None:
     study.quiz(lesson=1)
     said = capsys.readouterr().out

@@ -112,6 +112,14 @@ def test_a_review_is_as_long_here_as_in_a_notebook(command, capsys) -> None:
     assert "0 of 12 right." in said(command("review", "--limit", "12", typed="\n" * 12))
 
 
+def test_what_the_bank_has_no_more_is_not_due(command) -> None:
+    for item in ("freeze-order", "gone-from-the-bank"):
+        open_progress().record(
+            Answer(item=item, place="quiz", status="wrong", score=0, at="2026-01-01T00:00Z")
+        )
+    assert "1 due for review: featx review" in said(command("quiz", typed="q\n"))
+
+
 def test_exam_goes_on_where_it_stopped_and_ends_in_a_report(command) -> None:
     exam = begin_exam(open_progress(), 3)
     first = load_question(exam.questions[0]).key
