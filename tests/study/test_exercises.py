@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from featx.errors import FeatxError
+from featx.freezing import freeze, param_groups
 from featx.study.checking import exercise_faults, judge_source, namespace_of
 from featx.study.exercises import STUB, _same_code, list_exercises, load_exercise
+from tests.helpers import small_resnet
 
 EXERCISES = [load_exercise(exercise_id) for exercise_id in list_exercises()]
 
@@ -304,3 +306,19 @@ def test_clearing_the_gradients_after_the_step_is_right_too() -> None:
 def test_unknown_exercise_lists_close_matches() -> None:
     with pytest.raises(FeatxError, match="Close matches: freeze-all-but-head"):
         load_exercise("freeze-all-but-heads")
+
+
+@pytest.mark.parametrize("exercise_id", [3, None])
+def test_an_id_that_is_no_text_is_named(exercise_id: Any) -> None:
+    with pytest.raises(FeatxError, match=f"Expected the id of an exercise, got {exercise_id}"):
+        load_exercise(exercise_id)
+
+
+def test_what_the_rates_are_praised_with_is_true_of_param_groups() -> None:
+    model = freeze(small_resnet(), except_=["conv1", "bn1", "layer1", "head"])
+    rates = {group["name"]: group["lr"] for group in param_groups(model, lr=1.0, decay=0.5)}
+    assert rates["bn1"] == rates["conv1"] < rates["layer1"]
+    exercise = load_exercise("discriminative-rates")
+    praise = judge_source(exercise, exercise.solution).message
+    assert "does the same for any model." in praise
+    assert "two stages" not in praise

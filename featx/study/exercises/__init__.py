@@ -320,17 +320,17 @@ def find_exercise(exercise_id: str) -> Path:
     >>> find_exercise("freeze-all-but-head").name
     'freeze_all_but_head.py'
     """
-    if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", exercise_id):
-        path = FOLDER / f"{exercise_id.replace('-', '_')}.py"
+    wanted = str(exercise_id)  # whatever it is, the message below names it
+    if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", wanted):
+        path = FOLDER / f"{wanted.replace('-', '_')}.py"
         if path.is_file():
             return path
     paths = _paths()
-    if exercise_id not in paths:
+    if wanted not in paths:
         raise FeatxError(
-            f"Expected the id of an exercise, got {exercise_id!r}. "
-            f"{close_matches(str(exercise_id), paths)}"
+            f"Expected the id of an exercise, got {exercise_id!r}. {close_matches(wanted, paths)}"
         )
-    return paths[exercise_id]
+    return paths[wanted]
 
 
 @cache

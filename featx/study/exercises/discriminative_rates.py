@@ -233,8 +233,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
             ),
         ],
         praise="Each stage has its own rate, and each trainable parameter is there once. "
-        "`featx.param_groups(model, lr, decay)` does the same for any model; it counts `bn1` and `conv1` as "
-        "two stages.",
+        "`featx.param_groups(model, lr, decay)` does the same for any model.",
     )
 
 
