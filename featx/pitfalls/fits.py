@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def check_fit(
     Raises
     ------
     FeatxError
-        When the scores are not numbers, not of one length, or the metric is unknown.
+        When the scores are not numbers, not of one length, the metric is unknown, or `guessing` is not
+        within 0-1.
 
     Examples
     --------
@@ -63,6 +65,11 @@ def check_fit(
         raise FeatxError(
             f"Expected metric to be 'accuracy' or 'loss', got {metric!r}. Any score where more is better is "
             "read as an accuracy."
+        )
+    if guessing is not None and (not isinstance(guessing, Real) or not 0 <= guessing <= 1):
+        raise FeatxError(
+            f"Expected guessing to be an accuracy of 0-1, got {guessing!r}. With ten classes of one size it "
+            "is 0.1."
         )
     scores = [
         _scores(values, name)

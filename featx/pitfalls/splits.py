@@ -433,23 +433,30 @@ def _shared_groups(train: Any, test: Any, groups: Any, rows: tuple[int, int]) ->
             "Expected groups=(train_groups, test_groups) or a function of a path, got "
             f"{type(groups).__name__}. Give one group for each row of both sides."
         )
-    sides = [as_numpy(side).reshape(len(side), -1)[:, 0].tolist() for side in groups]
-    for name, side, count in zip(("training", "test"), sides, rows, strict=True):
-        if not isinstance(side, list) or len(side) != count:
-            got = len(side) if isinstance(side, list) else side
+    sides = []
+    for name, side, count in zip(("training", "test"), groups, rows, strict=True):
+        column = as_numpy(side)
+        if column.ndim != 1 and column.shape[1:] != (1,):
             raise FeatxError(
-                f"Expected one group for each of the {count} {name} rows, got {got}. Give them in the order "
-                "of the features."
+                f"Expected {name} groups (N,), got the shape {column.shape}. Give one group for each row; "
+                "several columns can be joined into one string."
             )
+        if len(column) != count:
+            raise FeatxError(
+                f"Expected one group for each of the {count} {name} rows, got {len(column)}. Give them in "
+                "the order of the features."
+            )
+        sides.append(column.ravel().tolist())
     # where nobody knows the group, nobody knows that it is shared
     known = {g for g in sides[0] if g is not None and g == g}
-    shared = sorted(known & set(sides[1]), key=_numbers_first)
-    if not shared:
+    on_both = known & set(sides[1])
+    if not on_both:
         return []
+    shared = sorted(on_both, key=_numbers_first)
     first: dict[Any, int] = {}
     for row, group in enumerate(sides[0]):
         first.setdefault(group, row)
-    pairs = np.array([(first[g], row) for row, g in enumerate(sides[1]) if g in shared])
+    pairs = np.array([(first[g], row) for row, g in enumerate(sides[1]) if g in on_both])
     share = len(pairs) / rows[1]
     named = ", ".join(str(group) for group in shared[:5]) + (", …" if len(shared) > 5 else "")
     return [

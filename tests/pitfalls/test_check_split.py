@@ -444,6 +444,13 @@ nan[17, 3] = np.nan
         ),
         ((rows(0), rows(1)), {"images": (iter([]), iter([]))}, "counted and taken by number"),
         ((rows(0), rows(1)), {"groups": ([1], [2])}, "each of the 60 training rows, got 1"),
+        ((rows(0), rows(1)), {"groups": ([], [])}, "each of the 60 training rows, got 0"),
+        ((rows(0), rows(1)), {"groups": (5, 6)}, r"training groups \(N,\), got the shape \(\)"),
+        (
+            (rows(0), rows(1)),
+            {"groups": (np.zeros((60, 2)), np.zeros((60, 2)))},
+            r"training groups \(N,\), got the shape \(60, 2\)",
+        ),
         ((rows(0), rows(1)), {"groups": len}, "Features with paths"),
         ((rows(0), rows(1)), {"groups": "abc"}, r"groups=\(train_groups, test_groups\)"),
     ],

@@ -112,6 +112,10 @@ def test_validation_above_training():
         (([], []), {}, r"got the shape \(0,\)"),
         (([[0.1]], [0.1]), {}, r"got the shape \(1, 1\)"),
         ((0.9, 0.8), {"thresholds": {"gapp": 1}}, "Close matches: gap"),
+        ((0.9, 0.8), {"guessing": 10}, "guessing to be an accuracy of 0-1, got 10"),
+        ((0.9, 0.8), {"guessing": -0.1}, "guessing to be an accuracy of 0-1, got -0.1"),
+        ((0.9, 0.8), {"guessing": float("nan")}, "guessing to be an accuracy of 0-1, got nan"),
+        ((0.9, 0.8), {"guessing": "0.1"}, "guessing to be an accuracy of 0-1, got '0.1'"),
     ],
 )
 def test_wrong_scores(arguments, more, match):
