@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from html import escape
 from math import isfinite
+from numbers import Real
+from reprlib import repr as repr_shortly
 from typing import Any
 
 import torch
@@ -85,7 +87,14 @@ def freeze(model: nn.Module, except_: Iterable[str] = ("head",)) -> nn.Module:
     False
     """
     check_module(model)
-    wanted = [except_] if isinstance(except_, str) else list(except_)
+    if isinstance(except_, (str, nn.Module)):  # a Sequential is iterable, and one part all the same
+        except_ = [except_]  # pyright: ignore[reportAssignmentType]
+    if not isinstance(except_, Iterable):
+        raise FeatxError(
+            f"Expected names of parts, got {except_!r}. Pass () to freeze everything, or leave it out to "
+            "keep the head."
+        )
+    wanted = list(except_)
     if not _head(model):  # the head was removed: all that is left is backbone
         wanted = [name for name in wanted if name != "head"]
     kept = [part for name in wanted for part in _resolve(model, name)]
@@ -554,6 +563,7 @@ def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list
         raise FeatxError(f"Expected lr to be a number above 0, got {lr!r}. Try 0.001.")
     if not _is_number(decay) or not 0 < decay <= 1:
         raise FeatxError(f"Expected decay to be above 0 and at most 1, got {decay!r}. Try 0.5.")
+    lr, decay = float(lr), float(decay)  # NumPy's would not load again with weights_only=True
     _check_sizes(model)
     parts = sorted(stages(model), key=lambda stage: stage.is_head)
     body = [stage for stage in parts if not stage.is_head]
@@ -581,12 +591,14 @@ def _is_norm(stage: Stage) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
 
 
 def _resolve(model: nn.Module, name: str) -> list[nn.Module]:
     """Return the parts of `model` that `name` stands for, at least one."""
     known = dict(model.named_modules(remove_duplicate=False))
+    if not isinstance(name, str):
+        raise FeatxError(f"Expected the name of a part, got {_no_name(name, known)}")
     names = _head(model) if name == "head" else []
     if not names and name and name in known:
         names = [name]
@@ -602,6 +614,19 @@ def _resolve(model: nn.Module, name: str) -> list[nn.Module]:
         f"Expected the name of a part of this {kind}, got {name!r}. "
         f"{close_matches(name, [part for part in known if part])}"
     )
+
+
+def _no_name(given: Any, known: dict[str, nn.Module]) -> str:
+    """Say what was given in the place of a name, and what its name is."""
+    if not isinstance(given, nn.Module):  # reprlib: a tensor or a list of a hundred names is long
+        return f"{repr_shortly(given)}. {close_matches('', [part for part in known if part])}"
+    name = next((name for name, module in known.items() if module is given), None)
+    if name == "":
+        return "the model itself. Write featx.unfreeze(model) for all of it."
+    kind = type(given).__name__
+    if name is None:
+        return f"a {kind}. {close_matches('', [part for part in known if part])}"
+    return f'a {kind}. Say "{name}".'
 
 
 def _head(model: nn.Module) -> list[str]:

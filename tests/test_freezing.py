@@ -6,6 +6,7 @@ import copy
 import io
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -140,6 +141,28 @@ def test_a_misspelt_stage_lists_close_matches():
     for call in (lambda m: unfreeze(m, "layr4"), lambda m: freeze(m, except_=["layr4"])):
         with pytest.raises(featx.FeatxError, match=r"got 'layr4'\. Close matches: layer4"):
             call(small_resnet())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: freeze(m, except_=[m.fc]), 'the name of a part, got a Linear. Say "fc"'),
+        (lambda m: freeze(m, except_=m.fc), 'the name of a part, got a Linear. Say "fc"'),
+        (lambda m: unfreeze(m, m.layer4), 'the name of a part, got a Sequential. Say "layer4"'),
+        (lambda m: unfreeze(m, m.layer4[0].conv1), 'got a Conv2d. Say "layer4.0.conv1"'),
+        (lambda m: unfreeze(m, m), "got the model itself. Write featx.unfreeze(model)"),
+        (lambda m: unfreeze(m, nn.ReLU()), "the name of a part, got a ReLU. Known names: conv1"),
+        (lambda m: unfreeze(m, 4), "the name of a part, got 4. Known names: conv1"),
+        (lambda m: unfreeze(m, ["layer4"]), "the name of a part, got ['layer4']. Known names"),
+        (lambda m: freeze(m, except_=None), "Expected names of parts, got None. Pass ()"),
+        (lambda m: freeze(m, except_=4), "Expected names of parts, got 4. Pass ()"),
+    ],
+)
+def test_a_part_that_is_not_given_by_name_is_named(call, message):
+    model = small_resnet()
+    with pytest.raises(featx.FeatxError, match=re.escape(message)) as told:
+        call(model)
+    assert len(str(told.value)) < 300, "a module is not printed"
 
 
 def test_assert_frozen_wants_something_frozen_and_names_a_written_parameter():
@@ -671,6 +694,12 @@ def test_without_a_head_the_last_stage_learns_fastest():
 def test_a_wrong_rate_is_named(options, message):
     with pytest.raises(featx.FeatxError, match=message):
         param_groups(small_resnet(), **options)
+
+
+def test_a_rate_may_be_numpys():
+    model = small_resnet()
+    plain = [group["lr"] for group in param_groups(model, 0.5, decay=0.5)]
+    assert [g["lr"] for g in param_groups(model, np.float32(0.5), decay=np.float16(0.5))] == plain
 
 
 def test_nothing_to_train_is_told():
