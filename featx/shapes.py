@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from html import escape
 from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -71,8 +71,8 @@ class ShapeRow:
 class ShapeTrace:
     """The shapes that one batch takes on its way through a model; `trace_shapes` makes it.
 
-    ``trace["layer4"]`` and ``trace[3]`` are rows, ``for row in trace`` goes through all of them, and
-    ``print(trace)`` shows the table.
+    ``trace["layer4"]`` and ``trace[3]`` are rows, ``trace[1:3]`` is a tuple of rows, ``for row in trace``
+    goes through all of them, and ``print(trace)`` shows the table.
 
     Attributes
     ----------
@@ -106,8 +106,14 @@ class ShapeTrace:
     def __iter__(self) -> Iterator[ShapeRow]:
         return iter(self.rows)
 
-    def __getitem__(self, which: str | int) -> ShapeRow:
-        if isinstance(which, int):
+    @overload
+    def __getitem__(self, which: str | int) -> ShapeRow: ...
+
+    @overload
+    def __getitem__(self, which: slice) -> tuple[ShapeRow, ...]: ...
+
+    def __getitem__(self, which: str | int | slice) -> ShapeRow | tuple[ShapeRow, ...]:
+        if isinstance(which, (int, slice)):
             return self.rows[which]
         for row in self.rows:
             if row.name == which:

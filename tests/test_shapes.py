@@ -110,6 +110,8 @@ def test_resnet_rows_are_what_pytorch_computes():
     assert [row.name for row in trace][:3] == ["", "conv1", "bn1"], "in order of execution"
     assert trace["layer1"].type == "Sequential"
     assert (trace["layer1.0.conv1"].depth, trace[0].depth) == (3, 0)
+    assert [row.name for row in trace[1:3]] == ["conv1", "bn1"]
+    assert trace[-1] == list(trace)[-1]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
