@@ -24,6 +24,8 @@ from featx.study import REVIEW_LIMIT
 
 __all__ = ["app", "main"]
 
+MOST_CLASSES = 12  # counted in a line; of more the first
+
 
 class _Stoppable(TyperGroup):
     """Ends a command that is stopped by Ctrl-C with a sentence, where it has none of its own."""
@@ -103,6 +105,8 @@ def extract(
     ] = "skip",
 ) -> None:
     """Extract features from a folder of images. Stopped at any moment, it goes on where it was."""
+    import numpy as np
+
     from featx.backbones import load_backbone
     from featx.datasets import find_images
     from featx.extraction import extract as run
@@ -136,8 +140,11 @@ def extract(
     console = Console(soft_wrap=True, highlight=False, markup=False)  # [ ] in a path are its own
     console.print(f"{out / 'X.npy'}: features {features.X.shape} of {features.meta['backbone']}")
     if features.class_names and features.y is not None:
-        counts = [f"{c} {sum(features.y == i)}" for i, c in enumerate(features.class_names)]
-        console.print(f"{len(counts)} classes: {', '.join(counts)}")
+        names = features.class_names
+        sizes = np.bincount(features.y, minlength=len(names)).tolist()
+        counts = [f"{name} {size}" for name, size in zip(names, sizes, strict=True)]
+        more = ", …" if len(counts) > MOST_CLASSES else ""
+        console.print(f"{len(counts)} classes: {', '.join(counts[:MOST_CLASSES])}{more}")
     if features.skipped:
         console.print(f"{len(features.skipped)} skipped, all named in {out / 'meta.json'}:")
         for file in features.skipped[:10]:

@@ -222,6 +222,22 @@ def test_from_a_folder_of_images_to_a_verdict_without_network(offline, command, 
     assert "http" not in page, "a report needs no network"
 
 
+def test_of_many_classes_a_dozen_are_counted(photos, command, tmp_path):
+    images = sorted((photos / "even").glob("*.png"))
+    for i in range(14):
+        folder = tmp_path / "many" / f"c{i:02}"
+        folder.mkdir(parents=True)
+        shutil.copy(images[i], folder)
+    shutil.copy(images[14], tmp_path / "many" / "c01" / "more.png")
+    done = command(
+        "extract", tmp_path / "many", "--backbone", "glyphnet", "--out", tmp_path / "features"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "14 classes: c00 1, c01 2, c02 1," in done.stdout
+    assert "c11 1, …\n" in done.stdout
+    assert "c12 1" not in done.stdout
+
+
 def test_extract_and_probe_say_what_is_wrong_in_one_sentence(photos, tmp_path, capsys):
     out = str(tmp_path / "out")
     (tmp_path / "empty").mkdir()
