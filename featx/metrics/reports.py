@@ -301,13 +301,12 @@ class Report(_Report):
         if rows.probability is not None:
 
             def calibration(ax: Axes | None) -> Axes:
-                if (
-                    score is None
-                ):  # many classes: is the answer as often right as its probability says?
+                said = rows.cut_score  # not binary_score: the log-odds of logits are no probability
+                if said is None:  # many classes: is the answer as often right as it says?
                     said = rows.probability.max(1)  # pyright: ignore[reportOptionalMemberAccess]
                     true = rows.probability.argmax(1) == rows.y_true  # pyright: ignore[reportOptionalMemberAccess]
                 else:
-                    said, true = rows.cut_score, yes  # log-odds are no probability
+                    true = yes
                 observed, predicted = calibration_curve(true, said, n_bins=BINS)
                 counts = np.bincount(np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], said))
                 return plots.plot_reliability(predicted, observed, ax, counts=counts[counts > 0])
