@@ -171,8 +171,8 @@ def plot_learning_curves(
     ax
         Where to draw; by default a new figure.
     metric
-        What it is. Of ``"loss"``, ``"error"``, ``"mse"``, ``"mae"`` and ``"rmse"``, or a name that ends in
-        one of these, less is better, of all others more.
+        What it is. Of ``"loss"``, ``"error"``, ``"mse"``, ``"mae"``, ``"rmse"`` and ``"perplexity"``, or a
+        name that ends in one of these, less is better, of all others more.
     steps
         ``(E,)``, ascending: when they were measured, where that was not after each epoch.
 
