@@ -12,7 +12,6 @@ import os
 import pickle
 import sys
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -38,8 +37,8 @@ from featx.images import (
     silenced,
     to_rgb_tensor,
 )
+from featx.layers import as_images, fit_channels
 from featx.machine import cores, free_memory, out_of_memory
-from featx.pixels import as_grey
 from featx.progress import progress_bar
 from featx.store import DIGEST_BYTES, content_digest
 
@@ -321,7 +320,7 @@ def open_source(data: Any, batch_size: int) -> Source:
             data.skipped,
         )
     if isinstance(data, (np.ndarray, torch.Tensor)):
-        data = TensorDataset(_as_images(data))
+        data = TensorDataset(as_images(data))
     if isinstance(data, IterableDataset):
         data = DataLoader(data, batch_size=batch_size)
     if not isinstance(data, (Dataset, DataLoader)):
@@ -356,21 +355,7 @@ def prepare_images(images: torch.Tensor, preprocess: Prepare, in_channels: int) 
     FeatxError
         When these are not images, or were preprocessed already.
     """
-    x = _with_channels(images, in_channels)
-    if x.is_floating_point() and x.numel() and not (x.min() >= 0 and x.max() <= 1):
-        if x.isnan().any():
-            raise FeatxError(
-                "Expected pixels of 0-255 (uint8) or 0-1 (float), got NaN among them. Leave these images "
-                "out, or see where they come from."
-            )
-        if x.min() >= 0 and 1 < x.max() <= 255:
-            way_out = "Divide them by 255."
-        else:
-            way_out = "Pass the images before any normalisation; it is applied here."
-        raise FeatxError(
-            "Expected pixels of 0-255 (uint8) or 0-1 (float), got floats of "
-            f"{x.min():.3g} to {x.max():.3g}. {way_out}"
-        )
+    x = fit_channels(images, in_channels)
     try:
         prepared = preprocess(x)
     except FeatxError:
@@ -389,37 +374,6 @@ def prepare_images(images: torch.Tensor, preprocess: Prepare, in_channels: int) 
             "what the model takes."
         )
     return prepared
-
-
-def _with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
-    x = images[:, None] if images.ndim == 3 else images
-    if x.ndim != 4 or x.shape[1] not in (1, 3, channels) or 0 in x.shape[2:]:
-        wanted = "1 or 3" if channels in (1, 3) else f"{channels}"
-        if x.ndim == 4 and x.shape[1] in (2, 4):
-            way_out = "Leave transparency out: x[:, :-1]."
-        elif x.ndim == 4 and x.shape[-1] in (1, 3, channels):
-            way_out = "Move the channels to the second place: x.permute(0, 3, 1, 2)."
-        elif x.ndim == 2:
-            way_out = "One grey image is x[None]; rows of pixels need x.reshape(N, H, W)."
-        else:
-            way_out = "Reshape them."
-        raise FeatxError(
-            f"Expected images (N, H, W) or (N, C, H, W) with C of {wanted}, got the shape "
-            f"{tuple(images.shape)}. {way_out}"
-        )
-    if not x.is_floating_point() and x.dtype != torch.uint8:
-        if x.dtype == torch.bool:
-            way_out = "Say x.float()."
-        elif x.dtype == torch.uint16:
-            way_out = "Say (x / 65535).float() if they use all 16 bits."
-        else:
-            way_out = "Say x.to(torch.uint8) if they are 0-255."
-        raise FeatxError(
-            f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype}. {way_out}"
-        )
-    if x.shape[1] == 3 and channels == 1:
-        return as_grey(x)
-    return x.expand(-1, channels, -1, -1) if x.shape[1] < channels else x
 
 
 # --- how a single image is read -------------------------------------------------------------------
@@ -573,7 +527,7 @@ class _Reading(Dataset):
         if isinstance(image, Image.Image):
             image = to_rgb_tensor(image)
         if isinstance(image, np.ndarray):
-            image = _as_images(image)
+            image = as_images(image)
         if not isinstance(image, torch.Tensor):
             raise FeatxError(
                 f"Expected a dataset of images or of (image, label), got {type(image).__name__} for "
@@ -692,23 +646,6 @@ def _loaded(loader: DataLoader, digests: bool) -> Iterator[Batch]:
 
 
 # --- small things ---------------------------------------------------------------------------------
-
-
-def _as_images(data: np.ndarray | torch.Tensor) -> torch.Tensor:
-    try:
-        with warnings.catch_warnings():
-            # A read-only array, such as a memory map, is fine: nothing here writes to images.
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            # torch knows no negative strides, which images[::-1] has
-            images = torch.as_tensor(
-                np.ascontiguousarray(data) if isinstance(data, np.ndarray) else data
-            )
-    except TypeError as error:
-        raise FeatxError(
-            f"Expected an array of numbers, got one of {getattr(data, 'dtype', type(data))}. Images of "
-            "different sizes do not make one array: pass a list of files or a Dataset."
-        ) from error
-    return images if images.ndim else images[None]
 
 
 def _file_digest(path: Path) -> bytes | str:

@@ -55,8 +55,9 @@ def test_its_mean_is_what_extract_gives(glyphnet):
         IMAGES[:, None],
         torch.as_tensor(IMAGES),
         torch.as_tensor(IMAGES).float() / 255,
+        IMAGES[::-1].copy()[::-1],
     ],
-    ids=["N1HW", "tensor", "float 0-1"],
+    ids=["N1HW", "tensor", "float 0-1", "negative strides"],
 )
 def test_takes_images_in_any_form(glyphnet, images):
     expected = feature_map(glyphnet, IMAGES, "layer1")
@@ -68,6 +69,13 @@ def test_grey_is_repeated_for_a_backbone_of_colour():
     colour = np.repeat(IMAGES[:, None], 3, axis=1)
     grey = feature_map(backbone, IMAGES, "0")
     assert torch.equal(grey, feature_map(backbone, colour, "0"))
+
+
+def test_colour_is_turned_to_grey_for_a_grey_backbone(glyphnet):
+    colour = np.repeat(IMAGES[:, None], 3, axis=1)
+    maps = feature_map(glyphnet, colour, "layer1")
+    # the weights of red, green and blue add up to 0.9999
+    assert torch.allclose(maps, feature_map(glyphnet, IMAGES, "layer1"), atol=1e-3)
 
 
 def test_channels_come_second_also_where_the_layer_has_them_last():
@@ -111,10 +119,13 @@ def test_modes_come_back_after_an_error(glyphnet):
     [
         (IMAGES, "layer5", "Close matches: layer"),
         (IMAGES, "fc", r"got \(3, 52\)"),
-        (IMAGES[0], "layer1", r"One image is image\[None\]"),
-        (np.zeros((2, 3, 8, 8), np.uint8), "layer1", "C of 1, got"),
-        (np.zeros((0, 1, 8, 8), np.uint8), "layer1", "N from 1"),
-        (np.full((1, 1, 8, 8), -2.0), "layer1", "before any preprocessing"),
+        (IMAGES[0], "layer1", r"One grey image is x\[None\]"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "layer1", "channels to the second place"),
+        (np.zeros((0, 1, 8, 8), np.uint8), "layer1", "at least one image"),
+        (np.full((1, 1, 8, 8), -2.0), "layer1", "before any normalisation"),
+        (np.full((1, 1, 8, 8), np.nan), "layer1", "NaN among them"),
+        (np.zeros((1, 1, 8, 8), np.uint16), "layer1", "if they use all 16 bits"),
+        (np.array([IMAGES[0], None], object), "layer1", "an array of numbers"),
         (np.zeros((1, 1, 8, 8), np.int64), "layer1", "int64"),
         (["a.png"], "layer1", "an array or a tensor"),
     ],
