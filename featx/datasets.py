@@ -405,7 +405,7 @@ def _as_paths(paths: object) -> list[Path]:
     return [_path(path) for path in listed]
 
 
-def _path(path: str | os.PathLike) -> Path:
+def _path(path: str | bytes | os.PathLike) -> Path:
     # Path.expanduser raises for a name that begins with a tilde and is nobody's
     return Path(os.path.expanduser(os.fsdecode(path)))  # noqa: PTH111
 
