@@ -81,7 +81,8 @@ def scaled_rows(
     device = device_of(X)
     share = torch.as_tensor(weight / weight.sum()).to(device, widest_float(device))
     # one look at the rows; from one of them, lest a large mean swallow a small spread
-    origin = torch.as_tensor(X[index[:1]]).to(share)
+    # … that counts most: one left out by its weight may be of any size
+    origin = torch.as_tensor(X[index[[weight.argmax()]]]).to(share)
     mean, square = torch.zeros_like(origin[0]), 0.0
     for at, x in blocks(X, index, share.dtype):
         x = x - origin
@@ -160,7 +161,7 @@ class Descent:
     Notes
     -----
     scipy's L-BFGS-B would do, but for two things that the path needs: it forgets all steps from one `C` to
-    the next, and knows one problem at a time. Beside it this takes half as many looks at the rows.
+    the next, and knows one problem at a time. Beside it a path takes half as many looks at the rows.
 
     The update is in the compact form of Byrd, Nocedal and Schnabel, "Representations of quasi-Newton matrices
     and their use in limited memory methods", 1994, theorem 2.2, with the two-loop recursion's sums written as
@@ -174,14 +175,16 @@ class Descent:
         total = weight.sum(1, keepdims=True)
         self.share = torch.tensor(weight / total).to(rows.device, rows.dtype)
         self.total = torch.tensor(total).to(rows.device, rows.wide)
-        self.target = torch.as_tensor(target.T).to(rows.device)  # codes (n,), or numbers (K, n)
+        self.target = torch.as_tensor(target.T)  # codes (n,), or numbers (K, n)
         if self.target.is_floating_point():
             self.target = self.target.to(rows.dtype)
+        self.target = self.target.to(rows.device)
         self.eps = torch.finfo(rows.dtype).eps
         self.n_iter, self.converged = 0, False
         self.weights = width * rows.width  # so many are weights; the biases come after them
         self.at = self.share.new_zeros(len(weight), self.weights + width)
-        self.steps = self.bends = self.at[:, None][:, :0]  # (F, MEMORY, P)
+        # steps, and how the loss's gradient changed along each: without the penalty, whose part is known
+        self.steps = self.bends = self.at[:, None][:, :0]  # (F, up to MEMORY, P)
         self.seen = self._look(self.at)
         self._turn()
         # axes are old when the steps since then have cost as much as new ones would
@@ -204,12 +207,15 @@ class Descent:
 
         It stops where the gradient says that `W` is at most `tol` from the solution, as a part of its
         length; or where, by the curvature that was seen, at most `gain` is left to gain, as a part of the
-        loss. That is an estimate, no bound.
+        loss. That is an estimate, no bound: with very rare classes and a large `C` much more may be left. And
+        it stops where a round of steps has gained no more than rounding alone could.
         """
         ridge = 1 / (C * self.total[:, 0])
         self.pull = ridge.to(self.at)[:, None].repeat(1, self.at.shape[1])
         self.pull[:, self.weights :] = 0
-        gain = max(gain, 4 * self.eps)
+        # Gradients know more than losses, which round: what is left to gain may be far below a loss's last
+        # digit. In float32 much less than this is noise.
+        gain = max(gain, TINY, self.eps / 64)
         misses = torch.zeros_like(self.at[:, :1])  # steps in a row that led up
         before = np.inf
         self.n_iter = 0
@@ -306,9 +312,13 @@ class Descent:
         spread, axes = self.basis
         W, b = self._parts(vector)
         spread = spread * (self.curvature / self.basis_curvature) + self.pull[:, :1]
-        W = W if axes is None else W @ axes
-        W = W / spread[:, None]
-        W = W if axes is None else W @ axes.T
+        if axes is None:
+            W = W / spread[:, None]
+        else:
+            along = W @ axes
+            # what few rows do not span, or only by rounding, is at least as flat as the flattest axis
+            rest = W - along @ axes.T if axes.shape[1] < len(axes) else 0
+            W = (along / spread[:, None]) @ axes.T + rest / spread[:, None, :1]
         return torch.cat([W.flatten(-2), b / self.curvature], -1)
 
     def _turn(self) -> None:
@@ -327,7 +337,7 @@ class Descent:
         if n < d and n <= BASIS_SIZE and self.rows.held:
             x = torch.cat(list(weighted)).to(self.rows.wide)
             spread, u = torch.linalg.eigh(x @ x.T)
-            kept = spread > spread[-1] * 1e-12  # the rest is rounding
+            kept = spread > spread[-1] * 1e-10  # the rest is rounding
             axes = x.T @ (u[:, kept] / spread[kept].sqrt())
             return spread[kept].to(root.dtype), axes.to(root.dtype)
         if d <= BASIS_SIZE:

@@ -97,7 +97,8 @@ class LinearProbe(BaseEstimator):
     tol : float
         The solver stops when the gradient says that the coefficients are at most this far from the exact
         solution, as a part of their length. (With the penalty the loss is strongly convex, so that the
-        gradient bounds the distance: Boyd and Vandenberghe, "Convex Optimization", 9.1.2.)
+        gradient bounds the distance: Boyd and Vandenberghe, "Convex Optimization", 9.1.2.) Or where the
+        arithmetic has no more to give: at a large `C` with very rare classes that may be farther off.
     random_state : int, RandomState or None
         Draws the folds of the path. The same number draws the same ones.
 
@@ -124,7 +125,7 @@ class LinearProbe(BaseEstimator):
     -----
     `X` may be a NumPy array, a memory map, or a torch tensor on any device. Predictions are NumPy arrays
     in any case: they are small, and labels may be names. Up to 16 million numbers the arithmetic is float64,
-    above it is float32 with float64 sums, as it is on the path.
+    above it is float32, as it is on the path, and blocks are added up in float64.
 
     Examples
     --------
@@ -360,8 +361,7 @@ class LinearProbe(BaseEstimator):
             row_loss = job.loss(z[..., tested], tested_target)[0].numpy()
             measured.append(
                 [
-                    self._scores(z, target, test),
-                    self._scores(z, target, train),
+                    *self._scores(z, target, (test, train)),
                     _averages(row_loss, test[:, tested]),
                 ]
             )
@@ -392,15 +392,23 @@ class LinearProbe(BaseEstimator):
         for i in range(1 if len(classes) >= MANY_ROWS else num_folds):
             yield rows[fold != i], rows[fold == i]
 
-    def _scores(self, z: torch.Tensor, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Score outputs ``(F, K, n)`` once for each weighting ``(F, n)`` of the rows."""
+    def _scores(
+        self, z: torch.Tensor, target: np.ndarray, weights: Iterable[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Score outputs ``(K, n)`` of each fold, ``(F, K, n)``, once for each weighting ``(F, n)``."""
         if self.task == "regression":
-            scores = [
-                r2_score(target, outputs.T.numpy(), sample_weight=each)
-                for outputs, each in zip(z, weight, strict=True)
+            outputs = z.mT.numpy()
+            return [
+                np.array(
+                    [
+                        r2_score(target, out, sample_weight=w)
+                        for out, w in zip(outputs, weight, strict=True)
+                    ]
+                )
+                for weight in weights
             ]
-            return np.array(scores)
-        return _averages(_winners(z) == target, weight)
+        right = _winners(z) == target
+        return [_averages(right, weight) for weight in weights]
 
     @available_if(lambda self: self.task != "regression")
     def decision_function(self, X: Any) -> np.ndarray:

@@ -204,6 +204,47 @@ def test_features_too_many_for_float64_give_the_same(monkeypatch):
     assert np.allclose(large.path_["val_loss"], exact.path_["val_loss"], rtol=2e-2, atol=5e-3)
 
 
+def _uneven(size, count=300):
+    """Three classes with one row that is `size` times as long as the others."""
+    rng = np.random.default_rng(0)
+    y = np.r_[np.arange(3), rng.integers(0, 3, count - 3)]
+    X = rng.normal(size=(count, 20)) + 0.3 * rng.normal(size=(3, 20))[y]
+    X[5] *= size
+    return X, y
+
+
+def test_float32_goes_on_while_its_gradient_knows_the_way(monkeypatch):
+    """One long row sets the scale, so that all others change the loss in its last digits only."""
+    X, y = _uneven(1e4)
+    exact = featx.LinearProbe(tol=1e-6).fit(X, y).coef_
+    monkeypatch.setattr("featx.descent.EXACT_CELLS", 0)
+    coef = featx.LinearProbe().fit(X, y).coef_
+    assert np.linalg.norm(coef - exact) <= 2e-3 * np.linalg.norm(exact)
+
+
+def test_a_row_without_weight_may_be_of_any_size():
+    X, y = _uneven(1)
+    weight = np.ones(len(y))
+    weight[0] = 0
+    expected = featx.LinearProbe().fit(X, y, weight)
+    X[0] = 1e10
+    probe = featx.LinearProbe().fit(X, y, weight)
+    assert probe.scale_ == pytest.approx(expected.scale_, rel=1e-4)
+    assert np.allclose(probe.coef_, expected.coef_, rtol=1e-2, atol=1e-3)
+
+
+def test_few_rows_of_which_one_is_long_are_fitted():
+    """Beside it the others span nothing but rounding, and are what there is to learn."""
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 5
+    X = rng.normal(size=(60, 300)) + 0.5 * rng.normal(size=(5, 300))[y]
+    X[7] *= 1e7
+    probe = featx.LinearProbe(1e4).fit(X, y)
+    exact = LogisticRegression(C=1e4, tol=1e-10, max_iter=10_000, solver="newton-cg")
+    exact.fit(_scaled(probe, X), y)
+    assert np.linalg.norm(probe.coef_ - exact.coef_) <= 2e-2 * np.linalg.norm(exact.coef_)
+
+
 def test_the_path_measures_what_cold_fits_measure():
     X, y = _blobs(3, 90)
     folds = StratifiedKFold(4, shuffle=True, random_state=0)
