@@ -337,8 +337,10 @@ class Descent:
         if n < d and n <= BASIS_SIZE and self.rows.held:
             x = torch.cat(list(weighted)).to(self.rows.wide)
             spread, u = torch.linalg.eigh(x @ x.T)
-            kept = spread > spread[-1] * 1e-10  # the rest is rounding
-            axes = x.T @ (u[:, kept] / spread[kept].sqrt())
+            kept = spread >= spread[-1] * 1e-10  # the rest is rounding
+            axes = x.T @ (
+                u[:, kept] / spread[kept].sqrt().clamp(min=TINY)
+            )  # rows may be all the same
             return spread[kept].to(root.dtype), axes.to(root.dtype)
         if d <= BASIS_SIZE:
             spread, axes = torch.linalg.eigh(cast(torch.Tensor, sum(x.T @ x for x in weighted)))
