@@ -338,9 +338,8 @@ class Descent:
             x = torch.cat(list(weighted)).to(self.rows.wide)
             spread, u = torch.linalg.eigh(x @ x.T)
             kept = spread >= spread[-1] * 1e-10  # the rest is rounding
-            axes = x.T @ (
-                u[:, kept] / spread[kept].sqrt().clamp(min=TINY)
-            )  # rows may be all the same
+            length = spread[kept].sqrt().clamp(min=TINY)  # 0 where all rows are the same
+            axes = x.T @ (u[:, kept] / length)
             return spread[kept].to(root.dtype), axes.to(root.dtype)
         if d <= BASIS_SIZE:
             spread, axes = torch.linalg.eigh(cast(torch.Tensor, sum(x.T @ x for x in weighted)))
