@@ -150,6 +150,8 @@ class Descent:
         ``(F, n)``: `s`, once for each fold.
     width : int
         Outputs ``K`` of a row.
+    start : pair of torch.Tensor or None
+        `W` and `b` to begin at; without them at 0.
 
     Attributes
     ----------
@@ -169,7 +171,13 @@ class Descent:
     """
 
     def __init__(
-        self, rows: Rows, target: np.ndarray, loss: Callable, weight: np.ndarray, width: int
+        self,
+        rows: Rows,
+        target: np.ndarray,
+        loss: Callable,
+        weight: np.ndarray,
+        width: int,
+        start: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> None:
         self.rows, self.loss_of = rows, loss
         total = weight.sum(1, keepdims=True)
@@ -183,6 +191,8 @@ class Descent:
         self.n_iter, self.converged = 0, False
         self.weights = width * rows.width  # so many are weights; the biases come after them
         self.at = self.share.new_zeros(len(weight), self.weights + width)
+        if start is not None:
+            self.at += torch.cat([part.flatten() for part in start]).to(self.at)
         # steps, and how the loss's gradient changed along each: without the penalty, whose part is known
         self.steps = self.bends = self.at[:, None][:, :0]  # (F, up to MEMORY, P)
         self.seen = self._look(self.at)
@@ -352,17 +362,19 @@ def cross_entropy(z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, .
     width = z.shape[1]
     z = all_logits(z, 1)
     at = codes.expand(len(z), 1, -1)
-    highest, top = z.max(1, keepdim=True)
-    p = (z - highest).exp_().scatter_(1, top, 0.0)
-    # added up without the largest, 1: where that one is right, the rest is the loss
-    rest = p.sum(1, keepdim=True)
-    loss = (highest - z.gather(1, at) + rest.log1p())[:, 0]
-    p /= 1 + rest
-    highest, rest = 1 / (1 + rest), rest / (1 + rest)
-    curvature = (rest * (1 + highest))[:, 0] - p.square().sum(1)
-    p.scatter_(1, top, highest)
-    gradient = p.scatter_(1, at, torch.where(at == top, -rest, p.gather(1, at) - 1))
-    return loss, gradient[:, gradient.shape[1] - width :], curvature / max(2, z.shape[1] - 1)
+    highest = z.amax(1, keepdim=True)
+    gap = highest - z.gather(1, at)
+    # The others are added up apart from the label's own: nothing cancels where it is right (own is 1), and
+    # where it is not, the others are at least 1.
+    p = (z - highest).exp_().scatter_(1, at, 0.0)
+    own, rest = (-gap).exp_(), p.sum(1, keepdim=True)
+    loss = gap + (rest + (own - 1)).log1p()
+    both = own + rest
+    p /= both
+    own, rest = own / both, rest / both
+    curvature = (rest * (1 + own))[:, 0] - p.square().sum(1)
+    gradient = p.scatter_(1, at, -rest)[:, z.shape[1] - width :]
+    return loss[:, 0], gradient, curvature.clamp_(min=0) / max(2, z.shape[1] - 1)
 
 
 def all_logits(z: torch.Tensor, dim: int = 0) -> torch.Tensor:

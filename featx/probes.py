@@ -221,10 +221,10 @@ class LinearProbe(BaseEstimator):
                 "Expected class_weight and sample_weight to be 0 or more, and above 0 for some row, got "
                 f"{balance.min():g} to {balance.max():g} for a row. Give other weights."
             )
-        job = _Job(X, target, loss, weight, balance, width)
-        self.C_, self.path_ = self._picked(job)
+        job = _Job(X, target, loss, weight, balance, width, scaled_rows(X, weight))
+        self.C_, self.path_, start = self._picked(job)
         with _threads_for(X.shape[0] * X.shape[1] * width):
-            fit = Descent(scaled_rows(X, weight), target, loss, balance[None], width)
+            fit = Descent(job.rows, target, loss, balance[None], width, start)
             fit.to(self.C_, self.tol, self.max_iter)
         if not fit.converged:
             warnings.warn(
@@ -300,13 +300,13 @@ class LinearProbe(BaseEstimator):
         self._y_scale = float(spread) or 1.0  # a constant has no spread
         return (y - self._y_mean) / self._y_scale
 
-    def _picked(self, job: _Job) -> tuple[float, dict[str, np.ndarray] | None]:
-        """Walk the path on the folds; return the best `C` and what was measured."""
+    def _picked(self, job: _Job) -> tuple[float, dict[str, np.ndarray] | None, _Start | None]:
+        """Walk the path on the folds; return the best `C`, what was measured, and where to begin."""
         if self.C != "path":
-            return float(self.C), None
+            return float(self.C), None, None
         folds = list(self._folds(job.target, job.balance > 0))
         if not folds:
-            return 1.0, None
+            return 1.0, None, None
         for number, fold in enumerate(folds):
             for rows, purpose in zip(fold, ("train on", "hold out"), strict=True):
                 if not job.balance[rows].any():
@@ -316,9 +316,8 @@ class LinearProbe(BaseEstimator):
                     )
         together = max(1, CELLS_AT_ONCE // (len(job.target) * job.width))
         with _threads_for(job.X.shape[0] * job.X.shape[1] * job.width * min(len(folds), together)):
-            walks = [
-                self._walk(job, folds[i : i + together]) for i in range(0, len(folds), together)
-            ]
+            groups = [folds[i : i + together] for i in range(0, len(folds), together)]
+            walks, starts = zip(*(self._walk(job, group) for group in groups), strict=True)
         val_score, train_score, val_loss = np.concatenate(walks, axis=2).mean(2).T
         path = {
             "C": PATH.copy(),
@@ -326,10 +325,18 @@ class LinearProbe(BaseEstimator):
             "train_score": train_score,
             "val_loss": val_loss,
         }
-        return float(PATH[val_loss.argmin()]), path
+        best = int(val_loss.argmin())
+        # the last fit begins near its end: halfway between the folds' solutions (any group's will do)
+        return float(PATH[best]), path, starts[0][best]
 
-    def _walk(self, job: _Job, folds: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """Measure held-out score, score, and held-out loss: ``(17, 3, F)`` for `F` folds side by side."""
+    def _walk(
+        self, job: _Job, folds: list[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, list[_Start]]:
+        """Go down `F` folds side by side, for each C.
+
+        Returns held-out score, score, and held-out loss, ``(17, 3, F)``, and the mean of the folds'
+        solutions, for the rows of `job`.
+        """
         every = np.arange(len(job.target))
         # how often each fold has each row: (F, N)
         train, test = (
@@ -352,9 +359,13 @@ class LinearProbe(BaseEstimator):
         tested_target = torch.from_numpy(target[tested].T)
         if target.ndim > 1:
             tested_target = tested_target.to(rows.dtype)
-        measured = []
+        measured, starts = [], []
         for C in PATH:
             fit.to(C / scale**2, self.tol, self.max_iter, GAIN)
+            mean = fit.W.mean(0).to(rows.wide) / rows.scale
+            starts.append(
+                (mean * job.rows.scale, fit.b.mean(0) + mean @ (job.rows.mean - rows.mean))
+            )
             W, b = fit.W.flatten(0, 1), fit.b.flatten()
             z = torch.cat([linear(part, W, b) for part in (rows, held_out)], 1).cpu()
             z = z.view(len(folds), job.width, -1)
@@ -365,7 +376,7 @@ class LinearProbe(BaseEstimator):
                     _averages(row_loss, test[:, tested]),
                 ]
             )
-        return np.array(measured)
+        return np.array(measured), starts
 
     def _folds(
         self, target: np.ndarray, counts: np.ndarray
@@ -450,9 +461,16 @@ class LinearProbe(BaseEstimator):
             return linear(rows, torch.tensor(W), torch.tensor(b)).cpu()
 
 
+#: `W` and `b` to begin at.
+_Start = tuple[torch.Tensor, torch.Tensor]
+
+
 @dataclass(frozen=True)
 class _Job:
-    """What is fitted: features, target, loss, weights without and with those of classes, outputs."""
+    """What is fitted: features, target, loss, weights without and with those of classes, outputs.
+
+    And the same features as the last fit reads them, centred and scaled.
+    """
 
     X: Any
     target: np.ndarray
@@ -460,6 +478,7 @@ class _Job:
     weight: np.ndarray
     balance: np.ndarray
     width: int
+    rows: Rows
 
 
 def _winners(z: torch.Tensor) -> np.ndarray:

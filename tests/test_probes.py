@@ -259,7 +259,16 @@ def test_the_path_measures_what_cold_fits_measure():
     near = np.flatnonzero(loss <= 1.1 * np.min(loss))
     assert np.allclose(probe.path_["val_loss"][near], np.array(loss)[near], rtol=4e-2)
     assert loss[list(probe.path_["C"]).index(probe.C_)] <= 1.02 * np.min(loss)
-    assert np.allclose(probe.coef_, featx.LinearProbe(probe.C_).fit(X, y).coef_, rtol=1e-6)
+
+
+def test_the_path_ends_where_a_fit_with_its_c_ends():
+    # It begins elsewhere: at what the folds found, of rows far from the origin.
+    X, y = _blobs(3, 90)
+    path = featx.LinearProbe("path", tol=1e-7).fit(X + 100, y)
+    plain = featx.LinearProbe(path.C_, tol=1e-7).fit(X + 100, y)
+    assert np.allclose(path.coef_, plain.coef_, rtol=1e-5, atol=1e-6)
+    assert np.allclose(path.intercept_, plain.intercept_, rtol=1e-5, atol=1e-6)
+    assert path.n_iter_ < plain.n_iter_
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
