@@ -27,8 +27,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from sphinx.cmd.build import build_main
 
-from featx.errors import FeatxError, ProblemFound, first_line
+from featx.errors import FeatxError, ProblemFound
 from featx.progress import progress_bar, say
+from featx.wording import first_line
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent

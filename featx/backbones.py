@@ -13,11 +13,12 @@ from torch import nn
 from torch.func import functional_call
 
 from featx import glyphnet
-from featx.errors import FeatxError, close_matches, first_line
-from featx.heads import at_least_one, find_heads, in_size, output_layer
+from featx.errors import FeatxError, whole_number
+from featx.heads import find_heads, in_size, output_layer
 from featx.layers import FEATURES, check_pooling, pool, read_layers
 from featx.timm_models import PREFIX, timm_model, timm_names
 from featx.weights import load_state, read_state, unknown_weights, weights_file
+from featx.wording import close_matches, first_line
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -150,9 +151,9 @@ class Backbone:
             )
         advice = "Leave it out to have it found."
         if in_channels is not None:
-            in_channels = at_least_one(in_channels, "in_channels", advice)
+            in_channels = whole_number(in_channels, "in_channels", advice=advice)
         if num_features is not None:
-            num_features = at_least_one(num_features, "num_features", advice)
+            num_features = whole_number(num_features, "num_features", advice=advice)
         model.eval()
         name = type(model).__name__ if name is None else name
         if in_channels is None:

@@ -19,8 +19,9 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from featx import __version__
-from featx.errors import FeatxError, ProblemFound, first_line
+from featx.errors import FeatxError, ProblemFound
 from featx.study import REVIEW_LIMIT
+from featx.wording import first_line
 
 __all__ = ["app", "main"]
 

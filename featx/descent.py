@@ -26,7 +26,7 @@ __all__ = [
     "widest_float",
 ]
 
-CELLS_AT_ONCE = 2**21  # numbers in one block of rows: 8 MB of float32
+CELLS_AT_ONCE = 2**19  # numbers in one block of rows on a processor: 2 MB of float32, as its cache
 EXACT_CELLS = 2**24  # up to here features are held as float64: 128 MB
 BASIS_SIZE = 2048  # the largest eigenvalue problem that pays: seconds on two cores
 ROUND = 20  # steps before it is asked whether they led anywhere, and before the axes are old
@@ -110,7 +110,8 @@ def blocks(
     X: Any, index: np.ndarray, dtype: torch.dtype, most: int = CELLS_AT_ONCE
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """Yield the rows of `index` as tensors on their own device, and where in `index` they are."""
-    step = max(1, min(most, CELLS_AT_ONCE // X.shape[1]))
+    cells = CELLS_AT_ONCE if device_of(X).type == "cpu" else 4 * CELLS_AT_ONCE
+    step = max(1, min(most, cells // X.shape[1]))
     for start in range(0, len(index), step):
         at = slice(start, start + step)
         if isinstance(X, torch.Tensor):
@@ -152,11 +153,15 @@ class Descent:
         Outputs ``K`` of a row.
     start : pair of torch.Tensor or None
         `W` and `b` to begin at; without them at 0.
+    keep : bool
+        Whether to keep the `outputs`.
 
     Attributes
     ----------
     at : torch.Tensor
         Where it is, ``(F, P)``: all weights of a fold, then its biases; see `W` and `b`.
+    outputs : torch.Tensor
+        Of all rows where it is, ``(F, K, n)``.
     n_iter, converged : int, bool
         Steps of the last descent, and whether it has arrived.
 
@@ -178,8 +183,9 @@ class Descent:
         weight: np.ndarray,
         width: int,
         start: tuple[torch.Tensor, torch.Tensor] | None = None,
+        keep: bool = False,
     ) -> None:
-        self.rows, self.loss_of = rows, loss
+        self.rows, self.loss_of, self.keep = rows, loss, keep
         total = weight.sum(1, keepdims=True)
         self.share = torch.tensor(weight / total).to(rows.device, rows.dtype)
         self.total = torch.tensor(total).to(rows.device, rows.wide)
@@ -211,6 +217,11 @@ class Descent:
     def b(self) -> torch.Tensor:
         """Biases ``(F, K)``."""
         return self._parts(self.at)[1]
+
+    @property
+    def outputs(self) -> torch.Tensor:
+        """Outputs ``(F, K, n)``, where they are kept."""
+        return torch.cat(self.seen[3:], 2)
 
     def to(self, C: float | torch.Tensor, tol: float, max_iter: int, gain: float = 0.0) -> None:
         """Go on from where it is to the solution for `C`, or for one `C` of each fold ``(F,)``.
@@ -253,13 +264,13 @@ class Descent:
             seen = self._look(there)
             self._learn(there - self.at, seen[1] - self.seen[1])
             lower = self._penalised(there, seen)[0] <= loss * (1 + 4 * self.eps)
-            lower = lower[:, None]
-            misses = torch.where(lower, 0, misses + 1)
-            self.at = torch.where(lower, there, self.at)
-            pairs = zip(seen, self.seen, strict=True)
-            self.seen = tuple(
-                torch.where(lower.view(-1, *[1] * (new.ndim - 1)), new, old) for new, old in pairs
-            )
+            misses = torch.where(lower[:, None], 0, misses + 1)
+            if lower.all():
+                self.at, self.seen = there, seen
+            else:
+                self.at = _where(lower, there, self.at)
+                pairs = zip(seen, self.seen, strict=True)
+                self.seen = tuple(_where(lower, new, old) for new, old in pairs)
 
     def _parts(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Split ``(..., P)`` into weights ``(..., K, D)`` and biases ``(..., K)``."""
@@ -267,23 +278,28 @@ class Descent:
         return W.unflatten(-1, (-1, self.rows.width)), b
 
     def _look(self, at: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Add up what the rows say of loss (F,) and gradient (F, P), and the curvature of each (F, n)."""
+        """Add up what the rows say of loss (F,) and gradient (F, P), and the curvature of each (F, n).
+
+        Where they are to be kept, the outputs come after that, block by block.
+        """
         W, b = self._parts(at)
         W, b, shape = W.flatten(0, 1), b.flatten()[:, None], (*b.shape, -1)
         loss = self.total.new_zeros(len(at))
         gradient = torch.zeros_like(at, dtype=self.rows.wide)
         of_W, of_b = self._parts(gradient)
-        curvature = torch.empty_like(self.share)
+        curvature, outputs = torch.empty_like(self.share), []
         for part, x in self.rows:
             share = self.share[:, part]
             z = torch.addmm(b, W, x.T).view(shape)
+            if self.keep:
+                outputs.append(z)
             of_row, g, bend = self.loss_of(z, self.target[..., part])
             loss += (share * of_row).sum(1, dtype=loss.dtype)
             g *= share[:, None]
             of_W += (g.flatten(0, 1) @ x).view_as(of_W)
             of_b += g.sum(2, dtype=loss.dtype)
             curvature[:, part] = share * bend
-        return loss, gradient.to(at), curvature
+        return loss, gradient.to(at), curvature, *outputs
 
     def _penalised(
         self, at: torch.Tensor, seen: tuple[torch.Tensor, ...]
@@ -355,6 +371,11 @@ class Descent:
             spread, axes = torch.linalg.eigh(cast(torch.Tensor, sum(x.T @ x for x in weighted)))
             return spread.clamp(min=self.eps * float(spread[-1])), axes
         return cast(torch.Tensor, sum(x.square().sum(0) for x in weighted)), None
+
+
+def _where(which: torch.Tensor, new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
+    """Take the new of those ``(F,)``, and else the old."""
+    return torch.where(which.view(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 def cross_entropy(z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -1,11 +1,10 @@
-"""The one exception type a user of featx meets."""
+"""The one exception type a user of featx meets, and the check that many parameters need."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+import operator
 
-__all__ = ["FeatxError", "ProblemFound", "close_matches", "first_line"]
+__all__ = ["FeatxError", "ProblemFound", "whole_number"]
 
 
 class FeatxError(ValueError):
@@ -32,60 +31,51 @@ class ProblemFound(FeatxError):
     exit_status = 1
 
 
-def close_matches(name: str, known: Iterable[str]) -> str:
-    """Say which of the `known` names the unknown `name` may have meant.
+def whole_number(
+    value: object, name: str, least: int = 1, *, beside: str = "", advice: str = ""
+) -> int:
+    """Return `value`, NumPy's kind of whole number too, as an int, or say what is wrong with it.
 
     Parameters
     ----------
+    value
+        What the user gave.
     name
-        What the user wrote.
-    known
-        The names that exist.
+        What the user calls it.
+    least
+        The smallest that will do.
+    beside
+        What else it could have been, such as ``'"auto"'``.
+    advice
+        A sentence on what to give.
 
     Returns
     -------
-    str
-        A sentence to append to an error message.
+    int
+        The number.
+
+    Raises
+    ------
+    FeatxError
+        When it is none, or smaller. True and False are none.
 
     Examples
     --------
-    >>> close_matches("layer5", ["layer3", "layer4", "fc"])
-    'Close matches: layer4, layer3.'
-    >>> close_matches("x", ["layer3", "layer4", "fc"]), close_matches("x", [])
-    ('Known names: layer3, layer4, fc.', 'There are none.')
+    >>> import numpy as np
+    >>> whole_number(np.int64(3), "num_classes")
+    3
+    >>> whole_number(0.5, "num_classes", advice="Count the classes of your data.")
+    Traceback (most recent call last):
+        ...
+    featx.errors.FeatxError: Expected num_classes to be a whole number from 1, got 0.5. Count ...
     """
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
-    if close:
-        return f"Close matches: {', '.join(close)}."
-    if not known:
-        return "There are none."
-    shown = ", ".join(known[:12])
-    more = f", … ({len(known)} in all)" if len(known) > 12 else ""
-    return f"Known names: {shown}{more}."
-
-
-def first_line(error: BaseException | str) -> str:
-    r"""Return the first line of what another library raised, to put into a sentence.
-
-    Parameters
-    ----------
-    error
-        Any exception, or its text.
-
-    Returns
-    -------
-    str
-        At most 300 characters, without a full stop at the end; where the first line only announces the
-        next, that one too. The name of the type where there is no text.
-
-    Examples
-    --------
-    >>> first_line(ValueError("no such layer.\nTraceback …")), first_line(KeyboardInterrupt())
-    ('no such layer', 'KeyboardInterrupt')
-    >>> first_line("Errors in loading:\n  size mismatch for fc.weight\n  …")
-    'Errors in loading: size mismatch for fc.weight'
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-    told = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
-    return told[:300].rstrip(".") or type(error).__name__
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # pyright: ignore[reportArgumentType]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        also = f"{beside} or " if beside else ""
+        raise FeatxError(
+            f"Expected {name} to be {also}a whole number from {least}, got {value!r}. {advice}".rstrip()
+        )
+    return number

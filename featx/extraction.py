@@ -13,7 +13,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from numbers import Integral
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -24,7 +23,7 @@ from torch import nn
 
 from featx.backbones import Backbone
 from featx.datasets import SkippedFile
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError, whole_number
 from featx.features import Features, Plan
 from featx.fingerprint import code_of, describe
 from featx.inference import PRECISIONS, Forward, Settings, choose, forward
@@ -35,6 +34,7 @@ from featx.progress import progress_bar
 from featx.shapes import trace_shapes
 from featx.sources import Batch, Scan, Source, open_source, prepare_images
 from featx.store import Recipe, View
+from featx.wording import first_line
 
 __all__ = ["extract"]
 
@@ -644,10 +644,8 @@ def _check_any(job: _Job, readable: int, broken: dict[int, str]) -> None:
 def _check_options(
     batch_size: Any, precision: Any, compile: Any, on_error: Any, cache_dir: Any
 ) -> None:
-    if batch_size != "auto" and not (_is_whole(batch_size) and batch_size > 0):
-        raise FeatxError(
-            f'Expected batch_size to be "auto" or a whole number from 1, got {batch_size!r}.'
-        )
+    if batch_size != "auto":
+        whole_number(batch_size, "batch_size", beside='"auto"')
     if precision not in ("auto", *PRECISIONS):
         known = ", ".join(f'"{each}"' for each in PRECISIONS)
         raise FeatxError(f'Expected precision to be "auto", {known}, got {precision!r}.')
@@ -659,10 +657,6 @@ def _check_options(
         raise FeatxError(
             f"Expected cache_dir to be the path of a folder or None, got {cache_dir!r}."
         )
-
-
-def _is_whole(number: Any) -> bool:
-    return isinstance(number, Integral) and not isinstance(number, bool)  # NumPy's numbers too
 
 
 def _look_at(

@@ -16,8 +16,9 @@ import numpy as np
 from featx.arrays import as_numpy
 from featx.datasets import SkippedFile
 from featx.errors import FeatxError
+from featx.files import replacing, write_atomically
 from featx.images import os_reason
-from featx.store import file_name, replacing, signed, unsigned, write_atomically
+from featx.store import file_name, signed, unsigned
 
 __all__ = ["Features", "Plan", "load_features"]
 

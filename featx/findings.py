@@ -9,7 +9,8 @@ from numbers import Real
 from typing import Any
 
 from featx.arrays import plain
-from featx.errors import FeatxError, close_matches
+from featx.errors import FeatxError
+from featx.wording import close_matches
 
 __all__ = ["Finding", "Findings", "with_overrides"]
 

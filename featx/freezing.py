@@ -20,9 +20,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from featx.errors import FeatxError, close_matches
+from featx.errors import FeatxError
 from featx.heads import check_module, find_heads
 from featx.stages import Stage, stage_names, stages
+from featx.wording import close_matches, counted
 
 __all__ = [
     "FreezeReport",
@@ -201,7 +202,7 @@ def assert_frozen(model: nn.Module) -> Iterator[None]:
     moved = [name for name, old in before.items() if not _same_bits(old, after.get(name))]
     if moved:
         raise FeatxError(
-            f"{len(moved)} frozen tensor{'s' if len(moved) > 1 else ''} moved, {moved[0]} first: "
+            f"{counted(len(moved), 'frozen tensor')} moved, {moved[0]} first: "
             f"{_why_moved(model, moved, before[moved[0]])}"
         )
 
@@ -224,8 +225,8 @@ def _why_moved(model: nn.Module, moved: list[str], old: torch.Tensor) -> str:
             "featx.freeze(model) drops stale gradients."
         )
     # The count shows a pass in train mode also where the mode is back at eval by now.
-    counted = f"{path}.num_batches_tracked".lstrip(".") in moved
-    if owner is not None and _drifts(owner) and (owner.training or counted):
+    has_counted = f"{path}.num_batches_tracked".lstrip(".") in moved
+    if owner is not None and _drifts(owner) and (owner.training or has_counted):
         return (
             "BatchNorm updates its running statistics in train() mode, whatever requires_grad says. "
             "featx.freeze(model) pins them."
@@ -517,7 +518,7 @@ def _is_rate(value: Any) -> bool:
 
 
 def _count(names: list[str], what: str) -> str:
-    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({names[0]} first)"
+    return f"{counted(len(names), what)} ({names[0]} first)"
 
 
 def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list[dict[str, Any]]:

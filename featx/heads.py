@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
-from featx.errors import FeatxError
+from featx.errors import FeatxError, whole_number
 
 __all__ = [
-    "at_least_one",
     "aux_head_names",
     "check_module",
     "drop_aux_heads",
@@ -298,26 +296,6 @@ def check_module(model: object) -> None:
     raise FeatxError(f"Expected a torch module, got {type(model).__name__}. {way_out}.")
 
 
-def at_least_one(value: object, what: str, advice: str) -> int:
-    """Return `value`, NumPy's kind of whole number too, as an int, or say what is wrong with it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> at_least_one(np.int64(3), "num_classes", "Count the classes.")
-    3
-    """
-    try:
-        number = 0 if isinstance(value, bool) else operator.index(value)  # pyright: ignore[reportArgumentType]
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise FeatxError(
-            f"Expected {what} to be a whole number of at least 1, got {value!r}. {advice}"
-        )
-    return number
-
-
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     """Put a new, randomly initialised head of `num_classes` outputs in place of the old one.
 
@@ -339,7 +317,7 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     Raises
     ------
     FeatxError
-        When `num_classes` is not a whole number of at least 1, or no head is found.
+        When `num_classes` is not a whole number from 1, or no head is found.
 
     Examples
     --------
@@ -349,7 +327,7 @@ def replace_head(model: nn.Module, num_classes: int) -> nn.Module:
     >>> model(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2, 10])
     """
-    num_classes = at_least_one(num_classes, "num_classes", "Count the classes of your data.")
+    num_classes = whole_number(num_classes, "num_classes", advice="Count the classes of your data.")
     heads = _heads(model)
     if callable(reset := getattr(_answering(model), "reset_classifier", None)):
         like = output_layer(model, heads[0])[1].weight

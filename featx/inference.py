@@ -19,10 +19,10 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
-from featx.errors import first_line
 from featx.heads import find_heads, remove_head
 from featx.layers import FEATURES, LayerReader
 from featx.machine import bfloat16_instructions, free_memory, has_compiler
+from featx.wording import first_line
 
 __all__ = ["PRECISIONS", "Forward", "Settings", "choose", "forward", "same_features"]
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # a page without pictures needs no matplotlib
     from matplotlib.axes import Axes
 
 from featx.errors import FeatxError
-from featx.store import write_atomically
+from featx.files import write_atomically
 
 __all__ = ["figure_axes", "page", "picture", "report_kind", "write_report"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,7 +39,7 @@ from featx.descent import (
     scales,
     squared_error,
 )
-from featx.errors import FeatxError
+from featx.errors import FeatxError, whole_number
 from featx.extraction import extract
 
 __all__ = ["FeatureExtractor", "FewLabelAccuracy", "KNNProbe", "LinearProbe", "few_label_accuracy"]
@@ -251,10 +251,7 @@ class LinearProbe(BaseEstimator):
             raise FeatxError(
                 f'Expected task to be "classification" or "regression", got {self.task!r}.'
             )
-        if not (isinstance(self.max_iter, Integral) and self.max_iter > 0):
-            raise FeatxError(
-                f"Expected max_iter to be a whole number from 1, got {self.max_iter!r}."
-            )
+        whole_number(self.max_iter, "max_iter")
         if not (isinstance(self.tol, Real) and self.tol > 0):
             raise FeatxError(f"Expected tol to be a number above 0, got {self.tol!r}.")
         if not (
@@ -314,7 +311,7 @@ class LinearProbe(BaseEstimator):
                         f"Expected rows to {purpose} in each fold, got none that counts in fold {number}. "
                         "Give another cv, or other weights."
                     )
-        together = max(1, CELLS_AT_ONCE // (len(job.target) * job.width))
+        together = max(1, 4 * CELLS_AT_ONCE // (len(job.target) * job.width))
         with _threads_for(job.X.shape[0] * job.X.shape[1] * job.width * min(len(folds), together)):
             groups = [folds[i : i + together] for i in range(0, len(folds), together)]
             walks, starts = zip(*(self._walk(job, group) for group in groups), strict=True)
@@ -348,7 +345,7 @@ class LinearProbe(BaseEstimator):
         rows = scaled_rows(job.X, (job.weight * train).mean(0)[trained], trained, exact=False)
         held_out = Rows(job.X, rows.mean, rows.scale, rest, exact=False)
         weight = (job.balance * train)[:, trained]
-        fit = Descent(rows, job.target[trained], job.loss, weight, job.width)
+        fit = Descent(rows, job.target[trained], job.loss, weight, job.width, keep=True)
         # each fold is measured in its own scale, as a fit on its rows alone would be
         scale = scales(rows, (job.weight * train)[:, trained])
 
@@ -366,9 +363,8 @@ class LinearProbe(BaseEstimator):
             starts.append(
                 (mean * job.rows.scale, fit.b.mean(0) + mean @ (job.rows.mean - rows.mean))
             )
-            W, b = fit.W.flatten(0, 1), fit.b.flatten()
-            z = torch.cat([linear(part, W, b) for part in (rows, held_out)], 1).cpu()
-            z = z.view(len(folds), job.width, -1)
+            unseen = linear(held_out, fit.W.flatten(0, 1), fit.b.flatten())
+            z = torch.cat([fit.outputs, unseen.view(len(folds), job.width, -1)], 2).cpu()
             row_loss = job.loss(z[..., tested], tested_target)[0].numpy()
             measured.append(
                 [
@@ -543,10 +539,7 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
         FeatxError
             When features, labels or parameters are not what they should be.
         """
-        if not (isinstance(self.n_neighbors, Integral) and self.n_neighbors > 0):
-            raise FeatxError(
-                f"Expected n_neighbors to be a whole number from 1, got {self.n_neighbors!r}."
-            )
+        whole_number(self.n_neighbors, "n_neighbors")
         if not (isinstance(self.temperature, Real) and self.temperature > 0):
             raise FeatxError(f"Expected temperature to be above 0, got {self.temperature!r}.")
         self._X, y = _validated(self, X, y)

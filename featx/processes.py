@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError
+from featx.wording import first_line
 
 __all__ = ["Group", "join_group"]
 

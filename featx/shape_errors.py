@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from featx.errors import first_line
+from featx.wording import counted, first_line
 
 __all__ = ["ModuleCall", "explain_refusal"]
 
@@ -200,10 +200,10 @@ def _wrong_channels(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> 
     elif first and got == 4 and size == 3:
         cause = "These are images with transparency (RGBA): x[:, :3]."
     elif first:
-        cause = f"The batch was made for another model: this one takes {_many(size, 'channel')}."
+        cause = f"The batch was made for another model: this one takes {counted(size, 'channel')}."
     else:
-        cause = f"The layer before gives {_many(got, 'channel')}: one of the two was made for another model."
-    return _many(size, "channel"), str(got), cause
+        cause = f"The layer before gives {counted(got, 'channel')}: one of the two was made for another model."
+    return counted(size, "channel"), str(got), cause
 
 
 def _wrong_features(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
@@ -247,7 +247,7 @@ def _wrong_features(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> 
         )
     else:
         cause = "The layer before gives another size: one of the two was replaced."
-    return _many(size, "feature"), got, cause
+    return counted(size, "feature"), got, cause
 
 
 def _too_small(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> _Found:
@@ -327,7 +327,3 @@ def _dtype(x: torch.Tensor) -> str:
 
 def _by(sizes: Iterable[int]) -> str:
     return " x ".join(map(str, sizes))
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -18,8 +18,9 @@ import torch
 from torch import nn
 from torch.jit._trace import TopLevelTracedModule
 
-from featx.errors import FeatxError, close_matches, first_line
+from featx.errors import FeatxError
 from featx.shape_errors import ModuleCall, explain_refusal
+from featx.wording import close_matches, first_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from featx.errors import FeatxError
+from featx.files import write_atomically
 
 __all__ = ["copy_out", "shipped_folder"]
 
@@ -72,10 +72,5 @@ def copy_out(content: bytes, path: Path) -> bool:
     if path.exists():
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")  # another process may copy as well
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_atomically(path, content)
     return True

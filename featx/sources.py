@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
-from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,7 +27,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from featx.datasets import ImageFiles, SkippedFile, find_images, image_paths
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError, whole_number
 from featx.images import (
     UnreadableImage,
     decode,
@@ -37,10 +36,11 @@ from featx.images import (
     silenced,
     to_rgb_tensor,
 )
-from featx.layers import as_images, fit_channels
 from featx.machine import cores, free_memory, out_of_memory
+from featx.pixels import as_images, fit_channels
 from featx.progress import progress_bar
 from featx.store import DIGEST_BYTES, content_digest
+from featx.wording import first_line
 
 __all__ = ["Batch", "Scan", "Source", "open_source", "prepare_images"]
 
@@ -171,11 +171,7 @@ class Source:
         if isinstance(self.items, DataLoader):
             return self.items.num_workers
         if wanted != "auto":
-            if isinstance(wanted, (bool, str)) or not isinstance(wanted, Integral) or wanted < 0:
-                raise FeatxError(
-                    f'Expected num_workers to be "auto" or a whole number from 0, got {wanted!r}.'
-                )
-            return int(wanted)
+            return whole_number(wanted, "num_workers", 0, beside='"auto"')
         few = not isinstance(self.items, _Files) or len(self.items) < MANY_FILES
         if few or device.type == "cpu":
             return 0

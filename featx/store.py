@@ -45,6 +45,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from featx.errors import FeatxError
+from featx.files import write_atomically
 from featx.progress import say
 
 __all__ = [
@@ -53,10 +54,8 @@ __all__ = [
     "View",
     "content_digest",
     "file_name",
-    "replacing",
     "signed",
     "unsigned",
-    "write_atomically",
 ]
 
 _RECIPE_FILES = ("meta.json", "meta.copy.json")
@@ -101,40 +100,6 @@ def file_name(layer: str) -> str:
     if name != layer.lower():  # two layers must not meet in one file, nor where case does not count
         name += f"-{content_digest(layer.encode()).hex()[:8]}"
     return f"{name}.npy"
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Let the ``with`` block write a new file that takes the place of `path` when it is whole.
-
-    A reader finds the old content or the new, never a part.
-
-    Parameters
-    ----------
-    path
-        The file; its folder is there.
-
-    Yields
-    ------
-    pathlib.Path
-        Where to write.
-    """
-    # Not tempfile's: what that makes is for its owner's eyes only, and stays so.
-    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        yield new
-        with new.open("rb+") as file:
-            os.fsync(file.fileno())
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file, all of it or nothing: see `replacing`."""
-    with replacing(path) as new:
-        new.write_bytes(content)
 
 
 class Recipe:

@@ -14,8 +14,9 @@ from urllib.request import getproxies
 import torch
 from torch import nn
 
-from featx.errors import FeatxError, close_matches, first_line
+from featx.errors import FeatxError
 from featx.weights import NO_NETWORK, load_state, read_state, unknown_weights
+from featx.wording import close_matches, first_line
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

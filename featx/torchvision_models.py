@@ -16,9 +16,10 @@ from torch import nn
 from torch.func import functional_call
 from torchvision.models import WeightsEnum
 
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError
 from featx.progress import can_draw
 from featx.weights import NO_NETWORK, damaged_weights, load_state, read_state, unknown_weights
+from featx.wording import first_line
 
 __all__ = ["is_downloaded", "torchvision_model", "torchvision_names"]
 

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError
 from featx.heads import drop_aux_heads, find_heads, output_layer, remove_head, replace_head
+from featx.wording import first_line
 
 if TYPE_CHECKING:  # GlyphNet needs no torchvision, which takes seconds to import
     from torchvision.models import WeightsEnum

@@ -248,7 +248,7 @@ IN_PYTHON: dict[str, tuple[Callable[[Things], object], str]] = {
     # --- heads, freezing, shapes
     "a head of no classes": (
         lambda t: featx.replace_head(t.model, 0),
-        "whole number of at least 1",
+        "whole number from 1",
     ),
     "a head where there is none": (
         lambda t: featx.replace_head(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), 2),

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from featx.doctor import folders, jupyter, machine, packages
-from featx.errors import first_line
+from featx.wording import counted, first_line
 
 __all__ = ["Check", "diagnose", "show_diagnosis"]
 
@@ -94,21 +94,15 @@ def show_diagnosis(checks: Sequence[Check], console: Console) -> None:
     console.print(table)
     count = {status: sum(check.status == status for check in checks) for status in _STYLES}
     if count["problem"]:
-        words = (
-            f"{_many(count['problem'], 'problem')} to fix, {_many(count['warning'], 'warning')}."
-        )
+        words = f"{counted(count['problem'], 'problem')} to fix, {counted(count['warning'], 'warning')}."
     elif count["warning"]:
-        words = f"Ready, with {_many(count['warning'], 'warning')}."
+        words = f"Ready, with {counted(count['warning'], 'warning')}."
     else:
         words = "Ready: all is well."
     console.print(words, highlight=False)
 
 
 _STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _checked(name: str, look: Callable[[], tuple[str, str, str]]) -> Check:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from featx.errors import first_line
+from featx.wording import first_line
 
 __all__ = ["PLACES", "disk", "weights", "write_access"]
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import featx
-from featx.errors import first_line
+from featx.wording import first_line
 
 __all__ = ["extensions", "kernel"]
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any
 
-from featx.errors import first_line
+from featx.wording import first_line
 
 __all__ = ["chromium", "cpu", "device", "memory", "sandbox", "threads"]
 

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import featx
-from featx.errors import first_line
+from featx.wording import first_line
 
 __all__ = [
     "GLYPHNET_SHA256",

@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from featx.files import replacing
 from featx.glyphnet import WEIGHTS_FILE
 from featx.glyphnet.glyphs import QUARTER_TURNS, Augment, render_letters
 from featx.glyphnet.model import CLASSES, GlyphNet, normalize
@@ -138,9 +139,8 @@ class _State:
             return
         states = {name: part.state_dict() for name, part in self.parts.items()}
         done = {"step": step, "seconds": seconds, "random": self.random.get_state()}
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        torch.save({"run": self.run, **done, **states}, unfinished)
-        unfinished.replace(path)
+        with replacing(path) as new:
+            torch.save({"run": self.run, **done, **states}, new)
 
     def restore(self, path: Path | None) -> tuple[int, float]:
         """Read what a run of the same kind has left; return its steps and seconds, else zeros."""
@@ -172,9 +172,8 @@ def save(model: nn.Module, path: Path, **facts: object) -> None:
         name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    unfinished = path.with_suffix(".unfinished")
-    save_file(state, unfinished, {name: str(fact) for name, fact in facts.items()})
-    unfinished.replace(path)
+    with replacing(path) as new:
+        save_file(state, new, {name: str(fact) for name, fact in facts.items()})
 
 
 def _upright(model: nn.Module) -> GlyphNet:

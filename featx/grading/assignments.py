@@ -25,9 +25,11 @@ from pydantic import (
     model_validator,
 )
 
-from featx.errors import FeatxError, ProblemFound, close_matches
+from featx.errors import FeatxError, ProblemFound
+from featx.files import write_atomically
 from featx.study.bank import Question, load_question
 from featx.study.exercises import SETUP, Exercise, load_exercise
+from featx.wording import close_matches
 
 __all__ = [
     "ASSIGNMENTS",
@@ -213,7 +215,7 @@ def build_assignment(name: str, course_dir: str | Path) -> Path:
     path = Path(course_dir, notebook_path(name))
     text = notebook_text(name, course_dir)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    write_atomically(path, text.encode())
     return path
 
 

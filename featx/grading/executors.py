@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from typing import Any, Protocol
 
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError
 from featx.grading.execution import Ran, execute
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Rebuilt
 from featx.grading.results import environment
 from featx.grading.sandbox import Sandbox, SandboxLost
+from featx.wording import first_line
 
 __all__ = ["Cluster", "Executor", "Local"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from featx.errors import FeatxError, close_matches, first_line
+from featx.errors import FeatxError
 from featx.grading.executors import Executor, Local
 from featx.grading.gradebook import Course, points_in
 from featx.grading.marked_cells import depends_on, read_mark
@@ -25,6 +25,7 @@ from featx.grading.results import Results, environment, key_of
 from featx.grading.sandbox import Sandbox, SandboxLost
 from featx.grading.scoring import Score, score_test
 from featx.grading.submissions import list_submissions, read_submission
+from featx.wording import close_matches, first_line
 
 __all__ = ["Graded", "grade"]
 

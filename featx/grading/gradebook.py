@@ -29,9 +29,10 @@ from nbgrader.utils import determine_grade, rmtree
 from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
-from featx.errors import FeatxError, close_matches, first_line
+from featx.errors import FeatxError
 from featx.grading.rebuild import Instructor, grade_id_of
 from featx.grading.submissions import list_submissions, read_submission
+from featx.wording import close_matches, first_line
 
 __all__ = ["Course"]
 

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import featx
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError
 from featx.grading.protocol import HOME, OUT_OF_MEMORY, Broken, Limits, receive, send
+from featx.wording import first_line
 
 __all__ = ["Child", "Sandbox", "SandboxLost", "check_sandbox"]
 

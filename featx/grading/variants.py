@@ -17,6 +17,7 @@ from nbgrader.converters import GenerateAssignment
 from nbgrader.preprocessors import SaveCells
 
 from featx.errors import FeatxError
+from featx.files import write_atomically
 from featx.grading.assignments import Assignment, load_assignment, make_notebook
 from featx.grading.gradebook import Course
 from featx.grading.results import key_of
@@ -119,7 +120,7 @@ def build_variants(
         path = folder / student / name / f"{name}.ipynb"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(texts[chosen], encoding="utf-8", newline="\n")
+            write_atomically(path, texts[chosen].encode())
         except OSError as error:
             raise FeatxError(
                 f"Expected to write {path}, but it cannot be written ({error.strerror}). Choose another "

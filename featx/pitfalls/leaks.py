@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from featx.arrays import as_numpy
-from featx.errors import FeatxError
+from featx.errors import FeatxError, whole_number
 from featx.findings import Finding, Findings
 from featx.metrics.predictions import read_labels
 from featx.pitfalls.splits import read_features
@@ -139,8 +138,7 @@ def compare_leak(
     X = as_numpy(read_features(X, "the"))
     y = read_labels(y, "y")
     for name, value, least in (("folds", folds, 2), ("num_selected", num_selected, 1)):
-        if not isinstance(value, Integral) or value < least:
-            raise FeatxError(f"Expected {name} to be a whole number from {least}, got {value!r}.")
+        whole_number(value, name, least)
     if y.shape != (len(X),):
         raise FeatxError(
             f"Expected one label for each of the {len(X)} rows, got the shape {y.shape}. Pass labels (N,)."

@@ -13,7 +13,7 @@ import torch
 
 from featx.arrays import as_numpy
 from featx.datasets import ImageFiles, LabelledImages
-from featx.errors import FeatxError, first_line
+from featx.errors import FeatxError
 from featx.features import Features
 from featx.findings import Finding, Findings, with_overrides
 from featx.images import printable
@@ -28,6 +28,7 @@ from featx.pitfalls.duplicates import (
 )
 from featx.pitfalls.thresholds import THRESHOLDS
 from featx.progress import progress_bar
+from featx.wording import first_line
 
 __all__ = ["check_split"]
 

@@ -17,7 +17,6 @@ from featx.plots.style import (
     MARKED,
     MARKERS,
     REFERENCE,
-    counted,
     described,
     drawing,
     legend_below,
@@ -26,6 +25,7 @@ from featx.plots.style import (
     thinned,
     verbatim,
 )
+from featx.wording import counted
 
 if TYPE_CHECKING:
     from featx.probes import FewLabelAccuracy

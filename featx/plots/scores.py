@@ -19,7 +19,6 @@ from featx.plots.style import (
     LINES,
     MARKED,
     REFERENCE,
-    counted,
     described,
     drawing,
     legend_below,
@@ -30,6 +29,7 @@ from featx.plots.style import (
     thinned,
     verbatim,
 )
+from featx.wording import counted
 
 if TYPE_CHECKING:
     from featx.metrics import ThresholdChoice

@@ -26,7 +26,6 @@ __all__ = [
     "MARKERS",
     "REFERENCE",
     "alt_text",
-    "counted",
     "described",
     "drawing",
     "legend_below",
@@ -240,17 +239,6 @@ def short(count: float) -> str:
     if count < 10_000:
         return f"{count:.4g}"
     return f"{count / 1e3:.3g}k" if count < 999_500 else f"{count / 1e6:.3g}M"
-
-
-def counted(count: int, one: str, several: str | None = None) -> str:
-    """Write a number and what it counts.
-
-    Examples
-    --------
-    >>> counted(1, "class", "classes"), counted(3, "epoch")
-    ('1 class', '3 epochs')
-    """
-    return f"{count} {one if count == 1 else several or one + 's'}"
 
 
 def series(values: Mapping[str, Any], advice: str, gaps: bool = False) -> list[np.ndarray]:

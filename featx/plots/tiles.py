@@ -12,13 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from featx.arrays import as_numpy
-from featx.errors import FeatxError
+from featx.errors import FeatxError, whole_number
 from featx.plots.style import (
     COLOURS,
     HATCHES,
     INK,
     MARKERS,
-    counted,
     described,
     drawing,
     legend_below,
@@ -26,6 +25,7 @@ from featx.plots.style import (
     some_rows,
     verbatim,
 )
+from featx.wording import counted
 
 if TYPE_CHECKING:
     from featx.shapes import ShapeTrace
@@ -315,9 +315,7 @@ class _Grid:
     """Tiles of one size in one pair of Axes, in pixels of a tile."""
 
     def __init__(self, count: int, height: int, width: int, columns: int) -> None:
-        if not isinstance(columns, int) or columns < 1:
-            raise FeatxError(f"Expected columns as a whole number from 1, got {columns!r}.")
-        self.columns = min(columns, count)
+        self.columns = min(whole_number(columns, "columns"), count)
         self.rows = -(-count // self.columns)
         self.height, self.width = height, width
         self.across = self.down = 0.0

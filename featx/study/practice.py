@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.errors import FeatxError, close_matches
+from featx.errors import FeatxError, whole_number
 from featx.study import REVIEW_LIMIT
 from featx.study.bank import (
     Card,
@@ -31,6 +31,7 @@ from featx.study.showing import (
 )
 from featx.study.summary import Summary, summarise, what_is_due
 from featx.study.verdicts import Verdict, card_verdict
+from featx.wording import close_matches
 
 __all__ = [
     "check",
@@ -280,15 +281,14 @@ def review(limit: int = REVIEW_LIMIT) -> None:
     Raises
     ------
     FeatxError
-        When the limit is below 1.
+        When the limit is no whole number from 1.
 
     Examples
     --------
     >>> review()
     Nothing is due now. What you miss comes back here, when it is due.
     """
-    if not isinstance(limit, int) or limit < 1:
-        raise FeatxError(f"Expected a limit of at least 1, got {limit!r}.")
+    limit = whole_number(limit, "limit")
     due = due_items(counted(open_progress()))
     cards = {card.key: card for card in load_cards()}
     for item in due[:limit]:

@@ -21,6 +21,7 @@ from filelock import FileLock
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from featx.errors import FeatxError
+from featx.files import write_atomically
 from featx.study.folders import PROGRESS_VARIABLE, progress_folder
 from featx.study.verdicts import Status, Verdict
 
@@ -691,13 +692,9 @@ def write_export(progress: Progress, path: Path) -> int:
             f"Expected a file to export to, got {path}, which holds your progress itself. Name another one."
         )
     exported = progress.export()
-    part = path.with_name(f"{path.name}.part")
     try:
-        part.write_text(json.dumps(exported, indent=1), encoding="utf-8")
-        part.replace(path)
+        write_atomically(path, json.dumps(exported, indent=1).encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise FeatxError(
             f"Expected to write {path}, but: {error.strerror}. Name another file."
         ) from error

@@ -136,7 +136,7 @@ def test_wrong_use_of_quiz(arguments: dict, said: str) -> None:
 
 @pytest.mark.parametrize("limit", [0, -1, "all"])
 def test_a_review_of_nothing_is_refused(limit) -> None:
-    with pytest.raises(FeatxError, match="a limit of at least 1"):
+    with pytest.raises(FeatxError, match="limit to be a whole number from 1"):
         study.review(limit)
 
 

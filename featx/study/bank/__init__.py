@@ -18,9 +18,10 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from featx.errors import FeatxError, close_matches
+from featx.errors import FeatxError
 from featx.study.bank.questions import AnyQuestion, OneChoice, Question, Slug, Strict, Text
 from featx.study.folders import own_folders
+from featx.wording import close_matches
 
 __all__ = [
     "Card",

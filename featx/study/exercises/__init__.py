@@ -27,9 +27,10 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from featx.errors import FeatxError, close_matches
+from featx.errors import FeatxError
 from featx.study.folders import own_folders
 from featx.study.verdicts import Verdict
+from featx.wording import close_matches
 
 __all__ = [
     "SETUP",
