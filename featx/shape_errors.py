@@ -202,7 +202,8 @@ def _wrong_channels(module: nn.Module, x: torch.Tensor, given: torch.Tensor) -> 
     elif first:
         cause = f"The batch was made for another model: this one takes {counted(size, 'channel')}."
     else:
-        cause = f"The layer before gives {counted(got, 'channel')}: one of the two was made for another model."
+        gives = counted(got, "channel")
+        cause = f"The layer before gives {gives}: one of the two was made for another model."
     return counted(size, "channel"), str(got), cause
 
 
