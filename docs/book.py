@@ -27,7 +27,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from sphinx.cmd.build import build_main
 
-from featx.errors import FeatxError, ProblemFound
+from featx.errors import FeatxError, ProblemFound, whole_number
 from featx.progress import progress_bar, say
 from featx.wording import first_line
 
@@ -112,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lessons = sorted((ROOT / "lessons").glob("*.ipynb"))
     try:
         wanted = _chosen(lessons, options.lessons)
-        executed = execute_all(wanted, options.out / "executed", options.jobs)
+        jobs = whole_number(options.jobs, "--jobs")
+        executed = execute_all(wanted, options.out / "executed", jobs)
     except FeatxError as error:
         say(str(error))
         return error.exit_status

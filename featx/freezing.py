@@ -23,6 +23,7 @@ from torch import nn
 from featx.errors import FeatxError
 from featx.heads import check_module, find_heads
 from featx.stages import Stage, stage_names, stages
+from featx.tables import Table, in_columns, table_html
 from featx.wording import close_matches, counted
 
 __all__ = [
@@ -292,15 +293,7 @@ class FreezeReport:
     @property
     def text(self) -> str:
         """The table and the warnings as plain text."""
-        lines = [_COLUMNS, *self._cells()]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
-        table = [
-            "  ".join(
-                cell.rjust(width) if i in _NUMBERS else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        ]
+        table = in_columns([_COLUMNS, *self._cells()], right=_NUMBERS)
         return "\n".join([*table, *(f"warning: {warning}" for warning in self.warnings)])
 
     def __str__(self) -> str:
@@ -309,19 +302,9 @@ class FreezeReport:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
-        body = "".join(
-            f'<tr><th scope="row">{escape(first)}</th>'
-            + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
-            + "</tr>"
-            for first, *rest in self._cells()
-        )
+        table = Table("What is frozen, stage by stage", _COLUMNS, self._cells())
         warnings = "".join(f"<li>Warning: {escape(warning)}</li>" for warning in self.warnings)
-        return (
-            "<table><caption>What is frozen, stage by stage</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            + (f"<ul>{warnings}</ul>" if warnings else "")
-        )
+        return table_html(table) + (f"<ul>{warnings}</ul>" if warnings else "")
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [

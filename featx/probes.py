@@ -311,6 +311,14 @@ class LinearProbe(BaseEstimator):
                         f"Expected rows to {purpose} in each fold, got none that counts in fold {number}. "
                         "Give another cv, or other weights."
                     )
+            if self.task == "classification":
+                counting, trained = job.target[job.balance > 0], fold[0][job.balance[fold[0]] > 0]
+                for absent in np.setdiff1d(counting, job.target[trained])[:1]:
+                    raise FeatxError(
+                        "Expected rows of every class to train on in each fold, got none of "
+                        f"class {self.classes_[absent]} in fold {number}. Give another cv: scikit-learn's "
+                        "StratifiedKFold shares the rows of each class out."
+                    )
         together = max(1, 4 * CELLS_AT_ONCE // (len(job.target) * job.width))
         with _threads_for(job.X.shape[0] * job.X.shape[1] * job.width * min(len(folds), together)):
             groups = [folds[i : i + together] for i in range(0, len(folds), together)]

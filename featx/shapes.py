@@ -20,6 +20,7 @@ from torch.jit._trace import TopLevelTracedModule
 
 from featx.errors import FeatxError
 from featx.shape_errors import ModuleCall, explain_refusal
+from featx.tables import in_columns
 from featx.wording import close_matches, first_line
 
 if TYPE_CHECKING:
@@ -236,14 +237,7 @@ class ShapeTrace:
     def __str__(self) -> str:
         table = [_HEADER]
         table += [("  " * row.depth + cells[0], *cells[1:]) for row, cells in self._cells()]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(
-                cell.rjust(width) if k == _NUMBER else cell.ljust(width)
-                for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
+        lines = in_columns(table, right={_NUMBER})
         lines.insert(1, "-" * max(map(len, lines)))
         return "\n".join([*lines, lines[1], *self._summary()])
 

@@ -6,6 +6,7 @@ by colour alone.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ __all__ = [
     "Sheet",
     "Shown",
     "Table",
+    "in_columns",
     "sheet_html",
     "sheet_rich",
     "sheet_text",
@@ -105,12 +107,38 @@ def sheet_text(sheet: Sheet) -> str:
 
 
 def _table_text(table: Table) -> str:
-    lines = [table.header, *table.rows] if any(table.header) else table.rows
+    return "\n".join(in_columns([table.header, *table.rows] if any(table.header) else table.rows))
+
+
+def in_columns(lines: Iterable[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Set the cells of lines one under the other.
+
+    Parameters
+    ----------
+    lines
+        Each with as many cells.
+    right
+        The columns that keep to the right.
+
+    Returns
+    -------
+    list of str
+        One text for each line.
+
+    Examples
+    --------
+    >>> in_columns([("stage", "parameters"), ("fc", "5130")], right={1})
+    ['stage  parameters', 'fc           5130']
+    """
+    lines = list(lines)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
         for line in lines
-    )
+    ]
 
 
 def sheet_html(sheet: Sheet) -> str:

@@ -39,8 +39,8 @@ def _import_timm() -> Any:
         import timm
     except ImportError as error:
         raise FeatxError(
-            "Expected timm to be installed, for names that begin with timm/. Run: pip install "
-            "'featx[timm]'"
+            "Expected timm to be installed, for names that begin with timm/, but it cannot be imported "
+            f"({first_line(error)}). Run: pip install 'featx[timm]'"
         ) from error
     return timm
 

@@ -71,6 +71,8 @@ def test_a_lesson_that_is_not_there(book, tmp_path, capsys):
     write_lesson(tmp_path, "04_heads.ipynb", "1")
     assert book.main(["--out", str(tmp_path / "out"), "--lessons", "00", "99"]) == 2
     assert "Expected some of 00 04 for --lessons, got 99." in capsys.readouterr().err
+    assert book.main(["--out", str(tmp_path / "out"), "--jobs", "0"]) == 2
+    assert "Expected --jobs to be a whole number from 1, got 0." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -127,6 +127,13 @@ def test_torch_and_torchvision_of_different_releases(
     assert "--force-reinstall torch torchvision" in check.fix
 
 
+def test_the_tags_of_ones_own_builds_are_no_devices(monkeypatch):
+    tagged = {"torch": "2.15.0+git1a2b3c4", "torchvision": "0.30.0+d5e6f70"}
+    monkeypatch.setattr(metadata, "version", tagged.__getitem__)
+    monkeypatch.setattr(metadata, "requires", lambda name: ["torch"])
+    assert look(monkeypatch, "torch").status == "ok"
+
+
 @pytest.mark.parametrize(
     ("cuda", "hip", "operators", "found"),
     [

@@ -451,6 +451,13 @@ def test_rows_that_do_not_count_are_in_no_fold():
         assert np.allclose(some.path_["val_loss"], probe.fit(X[:45], y[:45]).path_["val_loss"])
     with pytest.raises(FeatxError, match="Expected rows to hold out in each fold, got none"):
         featx.LinearProbe("path", cv=[(np.arange(60), [])]).fit(X, y)
+    names = np.array(["ant", "bee", "cat"])[y]
+    without_bees = [
+        (np.arange(30), np.arange(30, 60)),
+        (np.flatnonzero(y != 1), np.flatnonzero(y == 1)),
+    ]
+    with pytest.raises(FeatxError, match=r"every class .* got none of class bee in fold 1"):
+        featx.LinearProbe("path", cv=without_bees).fit(X, names)
 
 
 def test_weights_and_features_that_give_no_loss_are_told():

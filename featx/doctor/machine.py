@@ -6,10 +6,10 @@ import importlib.util
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from typing import Any
 
+from featx.bubblewrap import bubblewrap_fault
 from featx.wording import first_line
 
 __all__ = ["chromium", "cpu", "device", "memory", "sandbox", "threads"]
@@ -163,19 +163,13 @@ def sandbox() -> tuple[str, str, str]:
             f"bubblewrap). {alone}"
         )
         return "warning", "bubblewrap is not installed", fix
-    command = [bwrap, "--unshare-all", "--ro-bind", "/", "/", "--die-with-parent", "--", "true"]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-        said = ran.stderr.strip().splitlines()[:1] if ran.returncode else []
-        works = ran.returncode == 0
-    except (OSError, subprocess.TimeoutExpired) as error:
-        works, said = False, [first_line(error)]
-    if not works:
+    said = bubblewrap_fault(bwrap)
+    if said:
         fix = (
             "Allow user namespaces: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu, "
             f"kernel.unprivileged_userns_clone=1 on Debian; in a container, from its host. {alone}"
         )
-        return "warning", f"bubblewrap is there but does not start: {' '.join(said)}", fix
+        return "warning", f"bubblewrap is there but does not start: {said}", fix
     return "ok", "bubblewrap works, network cut off", ""
 
 

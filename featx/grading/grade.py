@@ -24,7 +24,7 @@ from featx.grading.rebuild import Instructor, Rebuilt, rebuild
 from featx.grading.results import Results, environment, key_of
 from featx.grading.sandbox import Sandbox, SandboxLost
 from featx.grading.scoring import Score, score_test
-from featx.grading.submissions import list_submissions, read_submission
+from featx.grading.submissions import Unreadable, list_submissions, read_submission
 from featx.wording import close_matches, first_line
 
 __all__ = ["Graded", "grade"]
@@ -51,6 +51,8 @@ class Graded:
         Why it could not be graded; empty when it was. Then no mark of it is touched.
     was : dict
         (notebook, grade_id) -> points in the gradebook before.
+    unreadable : bool
+        Whether it has a notebook that cannot be read.
     """
 
     student: str
@@ -59,6 +61,7 @@ class Graded:
     seconds: float = 0.0
     fault: str = ""
     was: dict[tuple[str, str], float | None] = field(default_factory=dict)
+    unreadable: bool = False
     notebooks: dict[str, NotebookNode] = field(default_factory=dict, repr=False)
     files: dict[str, bytes] = field(default_factory=dict, repr=False)
 
@@ -223,7 +226,12 @@ class _Grader:
 
     def _grade(self, student: str) -> Graded:
         submission, rebuilt = self._read(student)
-        graded = Graded(student, notes=list(submission.notes), files=submission.files)
+        graded = Graded(
+            student,
+            notes=list(submission.notes),
+            unreadable=any(isinstance(each, Unreadable) for each in submission.notebooks.values()),
+            files=submission.files,
+        )
         files = submission.files | self._given_files
         for name, each in rebuilt.items():
             graded.notes += each.notes

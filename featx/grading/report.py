@@ -192,7 +192,7 @@ def _findings(graded: list[Graded]) -> Findings:
             "If many have the same one, look at the question, or raise --timeout.",
         ),
         "unreadable": (
-            [g.student for g in graded if any("could be taken over" in note for note in g.notes)],
+            [each.student for each in graded if each.unreadable],
             "handed in a notebook that cannot be read",
             "Ask them to hand in again.",
         ),

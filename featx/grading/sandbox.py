@@ -22,17 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import featx
+from featx.bubblewrap import bubblewrap_fault
 from featx.errors import FeatxError
 from featx.grading.protocol import HOME, OUT_OF_MEMORY, Broken, Limits, receive, send
-from featx.wording import first_line
 
 __all__ = ["Child", "Sandbox", "SandboxLost", "check_sandbox"]
 
 #: ``"auto"`` and ``"bwrap"`` need bubblewrap; ``"none"`` grades unprotected.
 KINDS = ("auto", "bwrap", "none")
 
-#: Seconds for bubblewrap to run nothing.
-TRY = 10.0
 #: Seconds for the warm process to import torch and the others, on the slowest of machines.
 WARM_UP = 300.0
 #: Seconds for a fork and its namespaces.
@@ -89,7 +87,7 @@ def check_sandbox(kind: str) -> bool:
             "Expected bubblewrap, which keeps submissions away from your files, but there is no bwrap. "
             f"Install it (Debian and Ubuntu: sudo apt install bubblewrap), {unprotected}."
         )
-    said = _try(bwrap)
+    said = bubblewrap_fault(bwrap)
     if said:
         raise FeatxError(
             f"Expected bubblewrap to work, but it says: {said}. The kernel must let "
@@ -97,18 +95,6 @@ def check_sandbox(kind: str) -> bool:
             f"kernel.apparmor_restrict_unprivileged_userns=0), {unprotected}."
         )
     return True
-
-
-def _try(bwrap: str) -> str:
-    """Run nothing in bubblewrap, as `featx doctor` does; return what goes wrong, or an empty text."""
-    command = [bwrap, "--unshare-all", "--ro-bind", "/", "/", "--die-with-parent", "--", "true"]
-    try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=TRY, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return first_line(error)
-    if not ran.returncode:
-        return ""
-    return first_line(ran.stderr if ran.stderr.strip() else f"exit status {ran.returncode}")
 
 
 def bwrap_command(arguments: Sequence[str]) -> list[str]:

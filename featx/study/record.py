@@ -24,6 +24,7 @@ from featx.errors import FeatxError
 from featx.files import write_atomically
 from featx.study.folders import PROGRESS_VARIABLE, progress_folder
 from featx.study.verdicts import Status, Verdict
+from featx.wording import first_line
 
 __all__ = [
     "Answer",
@@ -482,10 +483,9 @@ class Progress:
             with contextlib.closing(self._connect()) as connection:
                 yield connection
         except (OSError, sqlite3.Error) as error:
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise FeatxError(
-                f"Expected to read and write your progress in {self.path}, but: {said}. Make room or give "
-                f"write access there, or name another folder in {PROGRESS_VARIABLE}."
+                f"Expected to read and write your progress in {self.path}, but: {first_line(error)}. Make "
+                f"room or give write access there, or name another folder in {PROGRESS_VARIABLE}."
             ) from error
 
     def _connect(self) -> sqlite3.Connection:

@@ -1,0 +1,45 @@
+"""Files that are there whole or not at all, whenever the writing stops."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["replacing", "write_atomically"]
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Let the ``with`` block write a new file that takes the place of `path` when it is whole.
+
+    A reader finds the old content or the new, never a part.
+
+    Parameters
+    ----------
+    path
+        The file; its folder is there.
+
+    Yields
+    ------
+    pathlib.Path
+        Where to write.
+    """
+    # Not tempfile's: what that makes is for its owner's eyes only, and stays so.
+    new = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        yield new
+        with new.open("rb+") as file:
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a small file, all of it or nothing: see `replacing`."""
+    with replacing(path) as new:
+        new.write_bytes(content)
