@@ -310,6 +310,7 @@ def draw(figures: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     axes[0].set_ylabel("times the tutorial's loop")
     axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=120)
+    plt.close(figure)
 
 
 PARTS = {"files": "From JPEG files", "memory": "From memory"}
@@ -343,10 +344,11 @@ def main() -> None:
                 "files": from_files(backbone, folder, shared),
                 "memory": from_memory(backbone, folder, shared),
             }
-    if chosen.picture:
-        draw(figures, chosen.picture)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
+            # after each model: all of them take half an hour, and what is measured is not lost
+            if chosen.picture:
+                draw(figures, chosen.picture)
+            if chosen.json:
+                chosen.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

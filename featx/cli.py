@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from featx import __version__
 from featx.errors import FeatxError, ProblemFound
 from featx.study import REVIEW_LIMIT
-from featx.wording import first_line
+from featx.wording import counted, first_line
 
 __all__ = ["app", "main"]
 
@@ -293,7 +293,7 @@ def check_study(
 
     found = check_path(path, lambda line: typer.echo(line))
     if found:
-        raise ProblemFound(f"{found} thing{'s' * (found > 1)} to mend in {path}.")
+        raise ProblemFound(f"{counted(found, 'thing')} to mend in {path}.")
 
 
 @contextmanager

@@ -26,7 +26,7 @@ __all__ = [
     "widest_float",
 ]
 
-CELLS_AT_ONCE = 2**19  # numbers in one block of rows on a processor: 2 MB of float32, as its cache
+CELLS_AT_ONCE = 2**21  # numbers in one block of rows: 8 MB of float32
 EXACT_CELLS = 2**24  # up to here features are held as float64: 128 MB
 BASIS_SIZE = 2048  # the largest eigenvalue problem that pays: seconds on two cores
 ROUND = 20  # steps before it is asked whether they led anywhere, and before the axes are old
@@ -110,8 +110,11 @@ def blocks(
     X: Any, index: np.ndarray, dtype: torch.dtype, most: int = CELLS_AT_ONCE
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """Yield the rows of `index` as tensors on their own device, and where in `index` they are."""
-    cells = CELLS_AT_ONCE if device_of(X).type == "cpu" else 4 * CELLS_AT_ONCE
-    step = max(1, min(most, cells // X.shape[1]))
+    step = CELLS_AT_ONCE // X.shape[1]
+    if device_of(X).type == "cpu":
+        # a quarter stays in a core's cache; but what a block adds up should be little beside it
+        step = min(step, max(step // 4, 1024))
+    step = max(1, min(most, step))
     for start in range(0, len(index), step):
         at = slice(start, start + step)
         if isinstance(X, torch.Tensor):
@@ -152,7 +155,7 @@ class Descent:
     width : int
         Outputs ``K`` of a row.
     start : pair of torch.Tensor or None
-        `W` and `b` to begin at; without them at 0.
+        `W` ``(K, D)`` and `b` ``(K,)``, for `rows`, at which all folds begin; without them at 0.
     keep : bool
         Whether to keep the `outputs`.
 
@@ -160,8 +163,8 @@ class Descent:
     ----------
     at : torch.Tensor
         Where it is, ``(F, P)``: all weights of a fold, then its biases; see `W` and `b`.
-    outputs : torch.Tensor
-        Of all rows where it is, ``(F, K, n)``.
+    outputs : tuple of torch.Tensor
+        Where it is, ``(F, K, rows)`` for each block of rows.
     n_iter, converged : int, bool
         Steps of the last descent, and whether it has arrived.
 
@@ -219,9 +222,9 @@ class Descent:
         return self._parts(self.at)[1]
 
     @property
-    def outputs(self) -> torch.Tensor:
-        """Outputs ``(F, K, n)``, where they are kept."""
-        return torch.cat(self.seen[3:], 2)
+    def outputs(self) -> tuple[torch.Tensor, ...]:
+        """Outputs ``(F, K, rows)`` of each block, where they are kept."""
+        return self.seen[3:]
 
     def to(self, C: float | torch.Tensor, tol: float, max_iter: int, gain: float = 0.0) -> None:
         """Go on from where it is to the solution for `C`, or for one `C` of each fold ``(F,)``.
@@ -385,8 +388,8 @@ def cross_entropy(z: torch.Tensor, codes: torch.Tensor) -> tuple[torch.Tensor, .
     at = codes.expand(len(z), 1, -1)
     highest = z.amax(1, keepdim=True)
     gap = highest - z.gather(1, at)
-    # The others are added up apart from the label's own: nothing cancels where it is right (own is 1), and
-    # where it is not, the others are at least 1.
+    # The others are added up apart from the label's own: nothing of the loss cancels where it is right (own
+    # is 1), and where it is not, the others are at least 1.
     p = (z - highest).exp_().scatter_(1, at, 0.0)
     own, rest = (-gap).exp_(), p.sum(1, keepdim=True)
     loss = gap + (rest + (own - 1)).log1p()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ __all__ = ["replacing", "write_atomically"]
 def replacing(path: Path) -> Iterator[Path]:
     """Let the ``with`` block write a new file that takes the place of `path` when it is whole.
 
-    A reader finds the old content or the new, never a part.
+    A reader finds the old content or the new, never a part. Who may read and write stays the same.
 
     Parameters
     ----------
@@ -27,12 +28,15 @@ def replacing(path: Path) -> Iterator[Path]:
     pathlib.Path
         Where to write.
     """
+    path = path.resolve()  # a link stays one
     # Not tempfile's: what that makes is for its owner's eyes only, and stays so.
     new = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
     try:
         yield new
         with new.open("rb+") as file:
             os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, new)
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from featx.errors import FeatxError
-from featx.heads import check_module, find_heads
+from featx.heads import check_module, check_sizes, find_heads
 from featx.stages import Stage, stage_names, stages
 from featx.tables import Table, in_columns, table_html
 from featx.wording import close_matches, counted
@@ -189,7 +189,7 @@ def assert_frozen(model: nn.Module) -> Iterator[None]:
         ...
     featx.errors.FeatxError: 60 frozen tensors moved, bn1.running_mean first: ...
     """
-    _check_sizes(model)
+    check_sizes(model)
     frozen = dict(_frozen_tensors(model))
     if not frozen:
         raise FeatxError(
@@ -363,7 +363,7 @@ def freeze_report(model: nn.Module, optimizer: torch.optim.Optimizer | None = No
     layer4   8,393,728          0  pinned     no
     fc         513,000    513,000  -          yes
     """
-    _check_sizes(model)
+    check_sizes(model)
     held = None if optimizer is None else _held(optimizer)
     rows = [_row(model, stage, held) for stage in stages(model)]
     warnings = [*_nothing_to_train(model), *_mistaken_flags(model), *_live_modules(model)]
@@ -548,7 +548,7 @@ def param_groups(model: nn.Module, lr: float = 1e-3, decay: float = 0.5) -> list
     if not _is_number(decay) or not 0 < decay <= 1:
         raise FeatxError(f"Expected decay to be above 0 and at most 1, got {decay!r}. Try 0.5.")
     lr, decay = float(lr), float(decay)  # NumPy's would not load again with weights_only=True
-    _check_sizes(model)
+    check_sizes(model)
     parts = sorted(stages(model), key=lambda stage: stage.is_head)
     body = [stage for stage in parts if not stage.is_head]
     steps = 1 if len(body) < len(parts) else 0  # without a head the last stage is the fastest
@@ -699,17 +699,3 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.is_quantized:
         tensor = tensor.int_repr()
     return tensor.reshape(-1).view(torch.uint8)
-
-
-def _check_sizes(model: nn.Module) -> None:
-    check_module(model)
-    lazy = [
-        name
-        for name, tensor in (*model.named_parameters(), *model.named_buffers())
-        if nn.parameter.is_lazy(tensor)
-    ]
-    if lazy:
-        raise FeatxError(
-            f"Expected a model whose parameters have a size, but {lazy[0]} gets its size from the "
-            "first batch. Run the model once before."
-        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from featx.errors import FeatxError, whole_number
 __all__ = [
     "aux_head_names",
     "check_module",
+    "check_sizes",
     "drop_aux_heads",
     "find_heads",
     "head_name",
@@ -294,6 +295,26 @@ def check_module(model: object) -> None:
     inside = isinstance(getattr(model, "model", None), nn.Module)
     way_out = "Pass backbone.model" if inside else "featx.load_backbone(name).model is one"
     raise FeatxError(f"Expected a torch module, got {type(model).__name__}. {way_out}.")
+
+
+def check_sizes(model: object) -> None:
+    """Raise a sentence for what is no module, and for one with a lazy parameter, which has no size yet.
+
+    Examples
+    --------
+    >>> check_sizes(nn.Sequential(nn.LazyLinear(10)))
+    Traceback (most recent call last):
+        ...
+    featx.errors.FeatxError: Expected a model whose parameters have a size, but 0.weight gets ...
+    """
+    check_module(model)
+    tensors = (*cast(nn.Module, model).named_parameters(), *cast(nn.Module, model).named_buffers())
+    lazy = [name for name, tensor in tensors if nn.parameter.is_lazy(tensor)]
+    if lazy:
+        raise FeatxError(
+            f"Expected a model whose parameters have a size, but {lazy[0]} gets its size from the "
+            "first batch. Run the model once before."
+        )
 
 
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:

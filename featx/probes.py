@@ -221,9 +221,12 @@ class LinearProbe(BaseEstimator):
                 "Expected class_weight and sample_weight to be 0 or more, and above 0 for some row, got "
                 f"{balance.min():g} to {balance.max():g} for a row. Give other weights."
             )
-        job = _Job(X, target, loss, weight, balance, width, scaled_rows(X, weight))
+        products = X.shape[0] * X.shape[1] * width
+        with _threads_for(products):
+            rows = scaled_rows(X, weight)
+        job = _Job(X, target, loss, weight, balance, width, rows)
         self.C_, self.path_, start = self._picked(job)
-        with _threads_for(X.shape[0] * X.shape[1] * width):
+        with _threads_for(products):
             fit = Descent(job.rows, target, loss, balance[None], width, start)
             fit.to(self.C_, self.tol, self.max_iter)
         if not fit.converged:
@@ -304,6 +307,12 @@ class LinearProbe(BaseEstimator):
         folds = list(self._folds(job.target, job.balance > 0))
         if not folds:
             return 1.0, None, None
+        # a class with one row is left to whoever made the folds
+        several = (
+            np.flatnonzero(np.bincount(job.target[job.balance > 0]) > 1)
+            if job.target.ndim == 1
+            else []
+        )
         for number, fold in enumerate(folds):
             for rows, purpose in zip(fold, ("train on", "hold out"), strict=True):
                 if not job.balance[rows].any():
@@ -311,18 +320,18 @@ class LinearProbe(BaseEstimator):
                         f"Expected rows to {purpose} in each fold, got none that counts in fold {number}. "
                         "Give another cv, or other weights."
                     )
-            if self.task == "classification":
-                counting, trained = job.target[job.balance > 0], fold[0][job.balance[fold[0]] > 0]
-                for absent in np.setdiff1d(counting, job.target[trained])[:1]:
-                    raise FeatxError(
-                        "Expected rows of every class to train on in each fold, got none of "
-                        f"class {self.classes_[absent]} in fold {number}. Give another cv: scikit-learn's "
-                        "StratifiedKFold shares the rows of each class out."
-                    )
-        together = max(1, 4 * CELLS_AT_ONCE // (len(job.target) * job.width))
+            trained = job.target[fold[0]][job.balance[fold[0]] > 0]
+            for absent in np.setdiff1d(several, trained)[:1]:
+                raise FeatxError(
+                    "Expected rows of every class to train on in each fold, got none of class "
+                    f"{self.classes_[absent]} in fold {number}. Give another cv: scikit-learn's "
+                    "StratifiedKFold shares the rows of each class out."
+                )
+        together = max(1, CELLS_AT_ONCE // (len(job.target) * job.width))
         with _threads_for(job.X.shape[0] * job.X.shape[1] * job.width * min(len(folds), together)):
-            groups = [folds[i : i + together] for i in range(0, len(folds), together)]
-            walks, starts = zip(*(self._walk(job, group) for group in groups), strict=True)
+            first, *others = (folds[i : i + together] for i in range(0, len(folds), together))
+            walk, starts = self._walk(job, first)
+            walks = [walk, *(self._walk(job, group)[0] for group in others)]
         val_score, train_score, val_loss = np.concatenate(walks, axis=2).mean(2).T
         path = {
             "C": PATH.copy(),
@@ -331,8 +340,7 @@ class LinearProbe(BaseEstimator):
             "val_loss": val_loss,
         }
         best = int(val_loss.argmin())
-        # the last fit begins near its end: halfway between the folds' solutions (any group's will do)
-        return float(PATH[best]), path, starts[0][best]
+        return float(PATH[best]), path, starts[best]
 
     def _walk(
         self, job: _Job, folds: list[tuple[np.ndarray, np.ndarray]]
@@ -340,7 +348,7 @@ class LinearProbe(BaseEstimator):
         """Go down `F` folds side by side, for each C.
 
         Returns held-out score, score, and held-out loss, ``(17, 3, F)``, and the mean of the folds'
-        solutions, for the rows of `job`.
+        solutions, for the rows of `job`: there the last fit begins, near its end.
         """
         every = np.arange(len(job.target))
         # how often each fold has each row: (F, N)
@@ -367,12 +375,10 @@ class LinearProbe(BaseEstimator):
         measured, starts = [], []
         for C in PATH:
             fit.to(C / scale**2, self.tol, self.max_iter, GAIN)
-            mean = fit.W.mean(0).to(rows.wide) / rows.scale
-            starts.append(
-                (mean * job.rows.scale, fit.b.mean(0) + mean @ (job.rows.mean - rows.mean))
-            )
+            W, b = fit.W.mean(0) * (job.rows.scale / rows.scale), fit.b.mean(0)
+            starts.append((W, b + W @ ((job.rows.mean - rows.mean) / job.rows.scale).to(W)))
             unseen = linear(held_out, fit.W.flatten(0, 1), fit.b.flatten())
-            z = torch.cat([fit.outputs, unseen.view(len(folds), job.width, -1)], 2).cpu()
+            z = torch.cat([*fit.outputs, unseen.view(len(folds), job.width, -1)], 2).cpu()
             row_loss = job.loss(z[..., tested], tested_target)[0].numpy()
             measured.append(
                 [

@@ -19,6 +19,7 @@ from torch import nn
 from torch.jit._trace import TopLevelTracedModule
 
 from featx.errors import FeatxError
+from featx.heads import check_sizes
 from featx.shape_errors import ModuleCall, explain_refusal
 from featx.tables import in_columns
 from featx.wording import close_matches, first_line
@@ -330,12 +331,7 @@ def trace_shapes(
             "Expected a model in Python, got one compiled by torch.jit.script, which shows nothing of its "
             "layers. Trace the model that it was made from."
         )
-    lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
-    if lazy:
-        raise FeatxError(
-            f"Expected a model whose parameters have a size, but {lazy[0]} gets its size from the first "
-            "batch. Run the model once before."
-        )
+    check_sizes(model)
     args, kwargs = _batch(model, data, _device(device))
     where = _device(device) or _home(model)
     modes = {module: "train" if module.training else "eval" for module in model.modules()}

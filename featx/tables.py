@@ -171,7 +171,8 @@ def table_html(table: Table) -> str:
 def _sides(table: Table) -> list[Literal["left", "right"]]:
     """Say to which side each column keeps: numbers to the right, so that digits stand in line."""
     columns = list(zip(*table.rows, strict=True)) or [()] * len(table.header)
-    numbers = [not any(map(str.isalpha, "".join(column))) for column in columns]
+    texts = ["".join(column) for column in columns]
+    numbers = [any(map(str.isdigit, text)) and not any(map(str.isalpha, text)) for text in texts]
     return ["right" if number and i else "left" for i, number in enumerate(numbers)]
 
 

@@ -625,7 +625,7 @@ def test_the_html_table_has_scopes_a_caption_and_escapes():
     model.add_module("<b>", nn.Linear(2, 2))
     model.requires_grad = False
     html = freeze_report(model)._repr_html_()
-    for part in ("<caption>", 'scope="col"', 'scope="row"', "&lt;b&gt;", "<li>Warning:"):
+    for part in ("<caption>", "scope='col'", "scope='row'", "&lt;b&gt;", "<li>Warning:"):
         assert part in html
     assert "<b>" not in html
 

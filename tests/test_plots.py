@@ -405,7 +405,10 @@ def test_axes_from_elsewhere_say_nothing():
             partial(plots.plot_images, np.zeros((2, 8, 8)), ["a"]),
             "a title for each image, 2 in all",
         ),
-        (partial(plots.plot_images, np.zeros((2, 8, 8)), columns=0), "columns as a whole number"),
+        (
+            partial(plots.plot_images, np.zeros((2, 8, 8)), columns=0),
+            "columns to be a whole number",
+        ),
         (partial(plots.plot_feature_maps, np.zeros((1, 2, 8, 8))), r"maps\[0\]"),
         (partial(plots.plot_feature_maps, np.zeros((8, 8))), "a layer that has places"),
         (partial(plots.plot_few_label_accuracy, {}), "an empty one"),

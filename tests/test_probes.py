@@ -261,14 +261,47 @@ def test_the_path_measures_what_cold_fits_measure():
     assert loss[list(probe.path_["C"]).index(probe.C_)] <= 1.02 * np.min(loss)
 
 
-def test_the_path_ends_where_a_fit_with_its_c_ends():
-    # It begins elsewhere: at what the folds found, of rows far from the origin.
-    X, y = _blobs(3, 90)
-    path = featx.LinearProbe("path", tol=1e-7).fit(X + 100, y)
-    plain = featx.LinearProbe(path.C_, tol=1e-7).fit(X + 100, y)
-    assert np.allclose(path.coef_, plain.coef_, rtol=1e-5, atol=1e-6)
-    assert np.allclose(path.intercept_, plain.intercept_, rtol=1e-5, atol=1e-6)
-    assert path.n_iter_ < plain.n_iter_
+@pytest.mark.parametrize("kind", ["classes", "two classes", "regression"])
+def test_the_path_ends_where_a_fit_with_its_c_ends(kind):
+    """Where it begins, at what the folds found, changes nothing but the way."""
+    X, y = _blobs(2 if kind == "two classes" else 3, 90)
+    task = "regression" if kind == "regression" else "classification"
+    path = featx.LinearProbe("path", task=task, tol=1e-7).fit(X + 100, y)
+    plain = featx.LinearProbe(path.C_, task=task, tol=1e-7).fit(X + 100, y)
+    # at the largest C of the path float64 rounds off what is left
+    assert np.allclose(path.coef_, plain.coef_, rtol=1e-4, atol=1e-4)
+    assert np.allclose(path.intercept_, plain.intercept_, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["classes", "two classes", "regression"])
+def test_the_last_fit_begins_where_the_folds_ended(kind, monkeypatch):
+    """In its own units: those of a fold with other rows are others."""
+    made = []
+
+    class Seen(probes.Descent):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+            self.began = self.W.mean(0), self.b.mean(0)
+            made.append(self)
+
+    monkeypatch.setattr(probes, "Descent", Seen)
+    monkeypatch.setattr(probes, "PATH", np.array([1.0]))
+    monkeypatch.setattr(probes, "CELLS_AT_ONCE", 1)  # the folds go one after the other
+    X, y = _blobs(2 if kind == "two classes" else 3, 90)
+    X[60:] = 3 * X[60:] + 5
+    folds = [(list(range(60)), list(range(60, 90))), (np.arange(90) < 70, np.arange(90) >= 70)]
+    task = "regression" if kind == "regression" else "classification"
+    featx.LinearProbe("path", task=task, cv=folds).fit(X, y)
+    first, second, last = made
+    assert first.rows.scale != pytest.approx(last.rows.scale, rel=0.1)
+
+    def outputs(fit, W, b):
+        x = (torch.from_numpy(X).double() - fit.rows.mean) / fit.rows.scale
+        return x @ W.double().T + b.double()
+
+    there = outputs(first, first.W[0], first.b[0])
+    assert torch.allclose(outputs(last, *last.began), there, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(outputs(second, second.W[0], second.b[0]), there, rtol=1e-2)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -452,6 +485,8 @@ def test_rows_that_do_not_count_are_in_no_fold():
     with pytest.raises(FeatxError, match="Expected rows to hold out in each fold, got none"):
         featx.LinearProbe("path", cv=[(np.arange(60), [])]).fit(X, y)
     names = np.array(["ant", "bee", "cat"])[y]
+    lists = [(rows.tolist(), others.tolist()) for rows, others in StratifiedKFold(3).split(X, y)]
+    featx.LinearProbe("path", cv=lists).fit(X, names)
     without_bees = [
         (np.arange(30), np.arange(30, 60)),
         (np.flatnonzero(y != 1), np.flatnonzero(y == 1)),

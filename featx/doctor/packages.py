@@ -113,7 +113,9 @@ def torch_pair() -> tuple[str, str, str]:
         found = f"{found}: this torchvision is built for torch {', '.join(map(''.join, wanted))}"
         return "problem", found, _PAIR_FIX
     # other tags, such as +git1a2b3c of one's own build, name no device
-    tags = (re.search(r"\+(cpu|xpu|cu\d+|rocm[\d.]+)", version) for version in versions.values())
+    tags = (
+        re.search(r"\+(cpu|xpu|cu\d+|rocm\d+(?:\.\d+)*)", version) for version in versions.values()
+    )
     if len({tag[1] for tag in tags if tag}) > 1:  # such as cpu and cu128
         return "problem", f"{found} are built for different devices", _PAIR_FIX
     try:

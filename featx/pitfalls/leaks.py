@@ -137,8 +137,8 @@ def compare_leak(
         raise FeatxError(f"Expected step to be 'scale' or 'select', got {step!r}.")
     X = as_numpy(read_features(X, "the"))
     y = read_labels(y, "y")
-    for name, value, least in (("folds", folds, 2), ("num_selected", num_selected, 1)):
-        whole_number(value, name, least)
+    folds = whole_number(folds, "folds", 2)
+    num_selected = whole_number(num_selected, "num_selected")
     if y.shape != (len(X),):
         raise FeatxError(
             f"Expected one label for each of the {len(X)} rows, got the shape {y.shape}. Pass labels (N,)."

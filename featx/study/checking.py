@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from featx.study.exercises import SETUP, STUB, Exercise, list_exercises, read_ex
 from featx.study.folders import own_folders
 from featx.study.proofs import prove
 from featx.study.verdicts import Verdict
+from featx.wording import counted
 
 __all__ = ["check_path", "exercise_faults", "judge_source", "namespace_of"]
 
@@ -92,12 +93,9 @@ def _check_bank(path: Path) -> tuple[list[tuple[int, str]], str]:
             )
     if not ids and not lesson.cards:
         faults.append((1, "expected questions or cards, got neither."))
-    right = f"{_count(ids, 'question')} and {_count(lesson.cards, 'card')}, every proof holds."
+    questions, cards = counted(len(ids), "question"), counted(len(lesson.cards), "card")
+    right = f"{questions} and {cards}, every proof holds."
     return faults, right
-
-
-def _count(things: Sized, name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
 def _ids_elsewhere(path: Path) -> list[str]:

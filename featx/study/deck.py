@@ -14,13 +14,13 @@ from featx.study.bank import list_questions, load_cards
 from featx.study.bank.questions import UNREADABLE
 from featx.study.record import Answer, Progress
 
-__all__ = ["counted", "due_items", "next_due", "schedule", "tries"]
+__all__ = ["answers_that_count", "due_items", "next_due", "schedule", "tries"]
 
 # No fuzzing: the same answers give the same days.
 _SCHEDULER = Scheduler(enable_fuzzing=False)
 
 
-def counted(progress: Progress) -> list[Answer]:
+def answers_that_count(progress: Progress) -> list[Answer]:
     """Return the answers that count, of the questions and cards that are in the bank today.
 
     Those to exercises are among them; see `Progress.counting` for what counts.

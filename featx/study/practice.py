@@ -17,7 +17,7 @@ from featx.study.bank import (
     questions_of,
 )
 from featx.study.bank.questions import UNREADABLE
-from featx.study.deck import counted, due_items, tries
+from featx.study.deck import answers_that_count, due_items, tries
 from featx.study.exams import ExamReport, begin_exam, given_answers, report_exam
 from featx.study.exercises import Exercise, list_exercises, load_exercise
 from featx.study.record import Answer, DrawnExam, Progress, open_progress
@@ -289,7 +289,7 @@ def review(limit: int = REVIEW_LIMIT) -> None:
     Nothing is due now. What you miss comes back here, when it is due.
     """
     limit = whole_number(limit, "limit")
-    due = due_items(counted(open_progress()))
+    due = due_items(answers_that_count(open_progress()))
     cards = {card.key: card for card in load_cards()}
     for item in due[:limit]:
         if item not in cards:

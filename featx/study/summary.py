@@ -8,11 +8,12 @@ from datetime import datetime
 
 from featx.findings import Finding, Findings
 from featx.study.bank import list_questions, load_lessons, load_question
-from featx.study.deck import counted, due_items, next_due, tries
+from featx.study.deck import answers_that_count, due_items, next_due, tries
 from featx.study.exams import report_exam
 from featx.study.exercises import list_exercises, load_exercise
 from featx.study.record import Answer, Progress
 from featx.tables import Sheet, Shown, Table
+from featx.wording import counted
 
 __all__ = ["Summary", "earned", "summarise", "what_is_due"]
 
@@ -38,7 +39,7 @@ def earned(answers: list[Answer]) -> dict[str, float]:
 
 def what_is_due(progress: Progress) -> str:
     """Say in one sentence how much is due for review; empty when nothing is."""
-    due = len(due_items(counted(progress)))
+    due = len(due_items(answers_that_count(progress)))
     if not due:
         return ""
     things = "1 thing is" if due == 1 else f"{due} things are"
@@ -101,7 +102,7 @@ class Summary(Shown):
             )
         elif (then := next_due(self.answers)) is not None:
             days = (then.astimezone().date() - datetime.now().astimezone().date()).days
-            when = "today" if days <= 0 else f"in {days} day{'s' * (days > 1)}"
+            when = "today" if days <= 0 else f"in {counted(days, 'day')}"
             found.append(Finding("next-due", f"Nothing is due now; the next review is {when}.", ""))
         mixed = Counter(
             answer.misconception for answer in tries(self.answers) if answer.misconception
@@ -153,7 +154,7 @@ def summarise(progress: Progress) -> Summary:
         if exam.uid in done and set(exam.questions) <= known
     ]
     return Summary(
-        counted(progress),
+        answers_that_count(progress),
         [(report.seed, report.score, len(report.marks)) for report in reports],
         tuple(progress.notices),
     )
