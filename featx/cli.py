@@ -145,7 +145,9 @@ def extract(
         sizes = np.bincount(features.y, minlength=len(names)).tolist()
         counts = [f"{name} {size}" for name, size in zip(names, sizes, strict=True)]
         more = ", …" if len(counts) > MOST_CLASSES else ""
-        console.print(f"{len(counts)} classes: {', '.join(counts[:MOST_CLASSES])}{more}")
+        console.print(
+            f"{counted(len(counts), 'class', 'classes')}: {', '.join(counts[:MOST_CLASSES])}{more}"
+        )
     if features.skipped:
         console.print(f"{len(features.skipped)} skipped, all named in {out / 'meta.json'}:")
         for file in features.skipped[:10]:
@@ -235,7 +237,10 @@ def review(
 
 @app.command()
 def exam(
-    seed: Annotated[int | None, typer.Option(help="Which ten questions; by default drawn.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Which ten questions; by default those you have begun."),
+    ] = None,
 ) -> None:
     """Take an exam: ten questions, no hints, a report on each concept at the end."""
     from featx.study.terminal import run_exam
@@ -264,7 +269,7 @@ def progress(
             "Expected one of --export, --import and --reset, got more than one. Give one of them."
         )
     if export is not None:
-        typer.echo(f"Wrote {write_export(record, export)} answers to {export}")
+        typer.echo(f"Wrote {counted(write_export(record, export), 'answer')} to {export}")
     elif take_in is not None:
         typer.echo(f"{record.take_in(read_export(take_in))} new answers from {take_in}")
     elif reset:

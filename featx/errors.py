@@ -1,4 +1,4 @@
-"""The one exception type a user of featx meets, and the check that many parameters need."""
+"""The one exception type a user of featx meets, and the check of whole numbers."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from featx.fingerprint import code_of, describe
 from featx.inference import PRECISIONS, Forward, Settings, choose, forward
 from featx.layers import LayerReader
 from featx.machine import cores, free_memory, out_of_memory
+from featx.modules import in_eval_mode
 from featx.processes import Group, join_group
 from featx.progress import progress_bar
 from featx.shapes import trace_shapes
@@ -715,19 +716,17 @@ def _device(device: str | torch.device) -> torch.device:
 def _in_use(model: nn.Module, target: torch.device) -> Iterator[None]:
     """Bring the model into eval mode on `target`, and back to where and how it was."""
     home = next(chain(model.parameters(), model.buffers()), torch.empty(0)).device
-    modes = [(module, module.training) for module in model.modules()]
-    try:
+    with in_eval_mode(model):
         try:
-            model.to(target).eval()
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            raise FeatxError(
-                f"Expected room for the model in the memory of {target}, but other programs hold it: "
-                f'{first_line(error)}. Close them (nvidia-smi lists them), or use device="cpu".'
-            ) from error
-        yield
-    finally:
-        model.to(home)
-        for module, mode in modes:
-            module.training = mode
+            try:
+                model.to(target)
+            except RuntimeError as error:
+                if not out_of_memory(error):
+                    raise
+                raise FeatxError(
+                    f"Expected room for the model in the memory of {target}, but other programs hold it: "
+                    f'{first_line(error)}. Close them (nvidia-smi lists them), or use device="cpu".'
+                ) from error
+            yield
+        finally:
+            model.to(home)

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from featx.errors import FeatxError
-from featx.heads import check_module, check_sizes, find_heads
+from featx.heads import find_heads
+from featx.modules import check_module, check_sizes
 from featx.stages import Stage, stage_names, stages
 from featx.tables import Table, in_columns, table_html
 from featx.wording import close_matches, counted

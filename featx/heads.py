@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
 from featx.errors import FeatxError, whole_number
+from featx.modules import check_module
 
 __all__ = [
     "aux_head_names",
-    "check_module",
-    "check_sizes",
     "drop_aux_heads",
     "find_heads",
     "head_name",
@@ -278,43 +277,6 @@ def drop_aux_heads(model: nn.Module, but: Iterable[str] = ()) -> None:
         setattr(model, branch, None)
     if dropped and hasattr(model, "aux_logits"):
         model.aux_logits = dropped != branches  # pyright: ignore[reportArgumentType]
-
-
-def check_module(model: object) -> None:
-    """Raise a sentence where something else than a module was passed: a name, a `Backbone`.
-
-    Examples
-    --------
-    >>> check_module("resnet18")
-    Traceback (most recent call last):
-        ...
-    featx.errors.FeatxError: Expected a torch module, got str. featx.load_backbone(name).model is one.
-    """
-    if isinstance(model, nn.Module):
-        return
-    inside = isinstance(getattr(model, "model", None), nn.Module)
-    way_out = "Pass backbone.model" if inside else "featx.load_backbone(name).model is one"
-    raise FeatxError(f"Expected a torch module, got {type(model).__name__}. {way_out}.")
-
-
-def check_sizes(model: object) -> None:
-    """Raise a sentence for what is no module, and for one with a lazy parameter, which has no size yet.
-
-    Examples
-    --------
-    >>> check_sizes(nn.Sequential(nn.LazyLinear(10)))
-    Traceback (most recent call last):
-        ...
-    featx.errors.FeatxError: Expected a model whose parameters have a size, but 0.weight gets ...
-    """
-    check_module(model)
-    tensors = (*cast(nn.Module, model).named_parameters(), *cast(nn.Module, model).named_buffers())
-    lazy = [name for name, tensor in tensors if nn.parameter.is_lazy(tensor)]
-    if lazy:
-        raise FeatxError(
-            f"Expected a model whose parameters have a size, but {lazy[0]} gets its size from the "
-            "first batch. Run the model once before."
-        )
 
 
 def replace_head(model: nn.Module, num_classes: int) -> nn.Module:

@@ -15,6 +15,7 @@ from torch import nn
 
 from featx.errors import FeatxError
 from featx.heads import find_heads
+from featx.modules import in_eval_mode
 from featx.pixels import as_images, fit_channels
 from featx.wording import close_matches
 
@@ -202,18 +203,10 @@ def feature_map(backbone: Backbone, images: Any, layer: str) -> torch.Tensor:
     x = fit_channels(as_images(images), backbone.in_channels)
     if not len(x):
         raise FeatxError("Expected at least one image, got none. Pass images (N, C, H, W).")
-    modules = list(model.modules())
-    modes = [module.training for module in modules]
     home = next(chain(model.parameters(), model.buffers()), x).device
-    try:
-        for module in modules:  # not model.eval(): a module may override what that does
-            module.training = False
-        with torch.inference_mode():
-            ready = backbone.preprocess(x.to(home))
-            output = _outputs(model, ready, [layer], backbone.places)[layer][0]
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+    with in_eval_mode(model), torch.inference_mode():
+        ready = backbone.preprocess(x.to(home))
+        output = _outputs(model, ready, [layer], backbone.places)[layer][0]
     output = _first_tensor(output)
     if not isinstance(output, torch.Tensor) or output.ndim != 4 or len(output) != len(x):
         shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__

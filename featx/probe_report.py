@@ -23,6 +23,7 @@ from featx.pages import figure_axes, page, picture, report_kind, write_report
 from featx.pitfalls import check_imbalance, check_split
 from featx.probes import KNNProbe, LinearProbe
 from featx.tables import Table, table_html
+from featx.wording import counted
 
 __all__ = ["Mistake", "ProbeReport", "probe_report", "show_probe_report"]
 
@@ -298,7 +299,9 @@ def _mistakes_html(result: ProbeReport) -> str:
 
 def _sentences(result: ProbeReport) -> list[str]:
     report = result.report
-    skipped = f" {result.skipped} files were no images." if result.skipped else ""
+    skipped = (
+        f" Left out, as no images: {counted(result.skipped, 'file')}." if result.skipped else ""
+    )
     split = (
         "" if result.pitfalls else " Nothing stands out in the images and in how they were split."
     )

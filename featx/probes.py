@@ -42,7 +42,14 @@ from featx.descent import (
 from featx.errors import FeatxError, whole_number
 from featx.extraction import extract
 
-__all__ = ["FeatureExtractor", "FewLabelAccuracy", "KNNProbe", "LinearProbe", "few_label_accuracy"]
+__all__ = [
+    "FeatureExtractor",
+    "FewLabelAccuracy",
+    "KNNProbe",
+    "LinearProbe",
+    "draw_rows",
+    "few_label_accuracy",
+]
 
 #: The Cs that ``LinearProbe(C="path")`` tries: half decades, from strong to weak regularisation.
 PATH = np.logspace(-4, 4, 17)
@@ -649,7 +656,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         weights: Any = "default",
         layers: Any = None,
         pooling: str | None = None,
-        batch_size: int = 256,
+        batch_size: int | str = "auto",
         device: Any = "auto",
         precision: str = "auto",
         cache_dir: Any = None,

@@ -19,7 +19,7 @@ from torch import nn
 from torch.jit._trace import TopLevelTracedModule
 
 from featx.errors import FeatxError
-from featx.heads import check_sizes
+from featx.modules import check_sizes, in_eval_mode
 from featx.shape_errors import ModuleCall, explain_refusal
 from featx.tables import in_columns
 from featx.wording import close_matches, first_line
@@ -445,19 +445,12 @@ def _forward(model: nn.Module, args: tuple, kwargs: dict, device: torch.device |
 @contextmanager
 def _as_it_was(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Put `model` in eval mode, and leave it and the random states as they were found."""
-    modules = list(model.modules())
-    modes = [module.training for module in modules]
-    undo = _remember([vars(module) for module in modules])
+    undo = _remember([vars(module) for module in model.modules()])
     with _random_states(device):
         try:
-            for module in modules:
-                # Not module.eval(): on a pinned module (featx.freeze) or one that overrides train()
-                # that does more, or less, than to set the flag.
-                module.training = False
-            yield
+            with in_eval_mode(model):  # a scripted module keeps its mode outside its attributes
+                yield
         finally:
-            for module, mode in zip(modules, modes, strict=True):
-                module.training = mode  # a scripted module keeps it outside its attributes
             for restore in undo:
                 restore()
 

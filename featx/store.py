@@ -5,7 +5,7 @@
     cache_dir/
         resnet18-5f0c…/          one for each way to compute features (a recipe)
             meta.json            what that is: weights, layers, preprocessing, precision, versions
-        meta.copy.json       the same
+            meta.copy.json       the same
             broken.json          content that could not be read as an image, and why
             9ab2….lock
             9ab2…/               one for each data: the images' content, in order

@@ -110,6 +110,14 @@ def test_extraction_leaves_the_model_as_it_was(backbone, digits):
         model.eval()
 
 
+def test_extraction_keeps_the_modes_that_a_frozen_model_was_asked_for(digits):
+    backbone = featx.load_backbone("glyphnet")
+    featx.freeze(backbone.model, except_=()).train()
+    extract(backbone, digits.images[:10], progress=False)
+    featx.unfreeze(backbone.model)
+    assert all(module.training for module in backbone.model.modules())
+
+
 class Listed(Dataset):
     """A dataset of whatever is in a list."""
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 from typing import Any
 
-from featx.bubblewrap import bubblewrap_fault
+from featx.bubblewrap import bubblewrap_fault, where_it_exists
 from featx.wording import first_line
 
 __all__ = ["chromium", "cpu", "device", "memory", "sandbox", "threads"]
@@ -153,23 +153,11 @@ def memory() -> tuple[str, str, str]:
 def sandbox() -> tuple[str, str, str]:
     """Look whether bubblewrap is there and may work."""
     alone = "Only teachers need it; without it, grade with --sandbox none, unprotected."
-    if sys.platform != "linux":
-        where = "in the Windows Subsystem for Linux" if sys.platform == "win32" else "on Linux only"
+    if where := where_it_exists():
         return "ok", f"- bubblewrap, for grading in a sandbox, exists {where}", ""
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        fix = (
-            "Install it (Debian and Ubuntu: sudo apt install bubblewrap; Fedora: sudo dnf install "
-            f"bubblewrap). {alone}"
-        )
-        return "warning", "bubblewrap is not installed", fix
-    said = bubblewrap_fault(bwrap)
-    if said:
-        fix = (
-            "Allow user namespaces: sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu, "
-            f"kernel.unprivileged_userns_clone=1 on Debian; in a container, from its host. {alone}"
-        )
-        return "warning", f"bubblewrap is there but does not start: {said}", fix
+    fault, fix = bubblewrap_fault()
+    if fault:
+        return "warning", f"bubblewrap {fault}", f"{fix}. {alone}"
     return "ok", "bubblewrap works, network cut off", ""
 
 

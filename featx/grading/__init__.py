@@ -1,1 +1,1 @@
-"""The teacher's side: assignments are built, checked for drift, and marked."""
+"""The teacher's side: assignments are built; submissions rebuilt, run in a sandbox, marked and recorded."""

@@ -8,6 +8,7 @@ filled with the first alternative.
 from __future__ import annotations
 
 import json
+import shlex
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -246,7 +247,7 @@ def check_assignment(name: str, course_dir: str | Path) -> None:
         return
     raise ProblemFound(
         f"Expected the notebook of {name} at {path}, but {problem}. "
-        f"Run: featx assignment build {name} --course-dir {course_dir}"
+        f"Run: featx assignment build {name} --course-dir {shlex.quote(str(course_dir))}"
     )
 
 

@@ -11,7 +11,7 @@ import contextlib
 import copy
 from typing import Any
 
-__all__ = ["make_controls"]
+__all__ = ["OTHER", "make_controls", "other"]
 
 #: A test of more assertions is controlled on the first ones.
 MOST = 8

@@ -117,7 +117,7 @@ def grade(
     regrade
         Run everything again, whatever is known.
     dry_run
-        Touch neither the gradebook nor ``autograded/``.
+        Change no mark, and nothing in ``autograded/``. An assignment that was not released yet is.
     tell
         Called with a sentence about the work as a whole.
     done

@@ -34,7 +34,7 @@ from featx.grading.rebuild import Instructor, grade_id_of
 from featx.grading.submissions import list_submissions, read_submission
 from featx.wording import close_matches, first_line
 
-__all__ = ["Course"]
+__all__ = ["Course", "points_in"]
 
 
 # nbgrader's own, at each submission. For good, not around each call: filters belong to all threads, and

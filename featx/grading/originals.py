@@ -45,6 +45,7 @@ GUARDED = (
     "featx.study.exercises",
     "featx.study.exercises._observing",
     "featx.study.exercises._plain",
+    "featx.study.exercises._scores",
     "featx.study.exercises._splits",
 )
 GUARDED_CLASSES = (

@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from featx.grading.submissions import Cell, Unreadable
 
-__all__ = ["Instructor", "Part", "Rebuilt", "rebuild"]
+__all__ = ["Instructor", "Part", "Rebuilt", "grade_id_of", "rebuild"]
 
 Role = Literal["given", "answer", "added", "test", "manual"]
 

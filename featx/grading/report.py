@@ -12,6 +12,7 @@ from featx.findings import Finding, Findings
 from featx.grading.grade import Graded
 from featx.pages import page
 from featx.tables import Sheet, Table, sheet_html
+from featx.wording import counted
 
 __all__ = ["as_data", "as_page", "changes_table", "in_a_line", "summarise"]
 
@@ -39,7 +40,7 @@ def summarise(assignment: str, graded: list[Graded]) -> Sheet:
         What `featx.grading.grade.grade` returned; at least one.
     """
     fine = [each for each in graded if not each.fault]
-    headline = f"{assignment}: {len(graded)} submissions"
+    headline = f"{assignment}: {counted(len(graded), 'submission')}"
     if fine:
         headline += (
             f", on average {mean(g.points for g in fine):.1f} of {fine[0].possible:g} points"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import site
 import socket
 import subprocess
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import featx
-from featx.bubblewrap import bubblewrap_fault
+from featx.bubblewrap import bubblewrap_fault, where_it_exists
 from featx.errors import FeatxError
 from featx.grading.protocol import HOME, OUT_OF_MEMORY, Broken, Limits, receive, send
 
@@ -75,24 +74,16 @@ def check_sandbox(kind: str) -> bool:
             )
         return False
     unprotected = "or say --sandbox none to grade without protection, on submissions that you trust"
-    if sys.platform != "linux":
-        where = "in the Windows Subsystem for Linux" if sys.platform == "win32" else "on Linux only"
+    if where := where_it_exists():
         raise FeatxError(
             "Expected bubblewrap, which keeps submissions away from your files, but it exists "
             f"{where}. Grade there{'' if sys.platform == 'win32' else f', {unprotected}'}."
         )
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
+    fault, fix = bubblewrap_fault()
+    if fault:
         raise FeatxError(
-            "Expected bubblewrap, which keeps submissions away from your files, but there is no bwrap. "
-            f"Install it (Debian and Ubuntu: sudo apt install bubblewrap), {unprotected}."
-        )
-    said = bubblewrap_fault(bwrap)
-    if said:
-        raise FeatxError(
-            f"Expected bubblewrap to work, but it says: {said}. The kernel must let "
-            "users make namespaces (sudo sysctl kernel.unprivileged_userns_clone=1, or "
-            f"kernel.apparmor_restrict_unprivileged_userns=0), {unprotected}."
+            "Expected bubblewrap, which keeps submissions away from your files, but it "
+            f"{fault}. {fix}, {unprotected}."
         )
     return True
 

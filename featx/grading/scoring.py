@@ -131,10 +131,7 @@ def _judge_mark(test: Ran, possible: float, mark: Mark) -> Score:
 
 def _from_verdict(verdict: Verdict, possible: float, notes: tuple[str, ...]) -> Score:
     text, points = report(verdict, possible)
-    outputs = [
-        {"output_type": "stream", "name": "stdout", "text": text},
-        _value(points),
-    ]
+    outputs = [{"output_type": "stream", "name": "stdout", "text": text}]
     outcome = _FROM_STATUS[verdict.status]
     return Score(points, possible, outcome, outputs, verdict.misconception, notes)
 
@@ -188,15 +185,5 @@ def _with_reason(score: Score, rebuilt: Rebuilt, cells: list[int], ran: dict[int
 
 def _none(possible: float, outcome: str, notes: tuple[str, ...] = ()) -> Score:
     text = _EXPLAINED.get(outcome, "The test gave no result.") + f"\n0 of {possible:g} points\n"
-    outputs = [{"output_type": "stream", "name": "stdout", "text": text}, _value(0.0)]
+    outputs = [{"output_type": "stream", "name": "stdout", "text": text}]
     return Score(0.0, possible, outcome, outputs, notes=notes)
-
-
-def _value(points: float) -> dict[str, Any]:
-    """Make the output by which nbgrader knows partial credit."""
-    return {
-        "output_type": "execute_result",
-        "data": {"text/plain": repr(float(points))},
-        "metadata": {},
-        "execution_count": None,
-    }

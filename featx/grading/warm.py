@@ -49,6 +49,7 @@ PRELOADED = (
     "featx.study.exercises",
     "featx.study.exercises._plain",
     "featx.study.exercises._observing",
+    "featx.study.exercises._scores",
     "featx.study.exercises._splits",
 )
 

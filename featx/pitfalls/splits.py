@@ -30,7 +30,7 @@ from featx.pitfalls.thresholds import THRESHOLDS
 from featx.progress import progress_bar
 from featx.wording import first_line
 
-__all__ = ["check_split"]
+__all__ = ["check_split", "read_features"]
 
 
 def check_split(
@@ -170,6 +170,7 @@ def check_split(
 
 
 def read_features(data: Any, side: str) -> Any:
+    """Return the features ``(N, D)`` of `Features` or an array; raise a sentence on the `side` for others."""
     X = data.X if isinstance(data, Features) else data
     if not (hasattr(X, "ndim") and hasattr(X, "dtype")):
         try:

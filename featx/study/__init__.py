@@ -1,4 +1,4 @@
-"""The learner's side: questions, coding exercises, hints, solutions and flash cards.
+"""The learner's side: questions, exercises, hints, flash cards, review, exams and progress.
 
 Importing this package is light; each name below loads what it needs on first use. In a notebook the
 functions show widgets; where none can show, they print plain text.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import FeatxError
-from featx.study.bank import FOLDER, examine_lesson, line_of
+from featx.study.bank import FOLDER, bank_files, examine_lesson, line_of
 from featx.study.exercises import SETUP, STUB, Exercise, list_exercises, read_exercise
 from featx.study.folders import own_folders
 from featx.study.proofs import prove
@@ -28,7 +28,7 @@ def check_path(path: Path, say: Callable[[str], object]) -> int:
     Parameters
     ----------
     path
-        What to check. Files of a folder whose names begin with ``_`` are helpers and left out.
+        What to check. Files of a folder whose names begin with ``_`` are helpers or drafts, and left out.
     say
         Called with one line for each fault, ``file:line: what``, and for each file that is right.
 
@@ -100,8 +100,10 @@ def _check_bank(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 def _ids_elsewhere(path: Path) -> list[str]:
     """Return the ids in all other files of the bank, and of the exercises: progress knows only ids."""
-    files = [file for folder in (FOLDER, *own_folders()) for file in folder.glob("*.yaml")]
-    lessons = [examine_lesson(file)[0] for file in files if file.resolve() != path.resolve()]
+    files = [
+        file for file in bank_files((FOLDER, *own_folders())) if file.resolve() != path.resolve()
+    ]
+    lessons = [examine_lesson(file)[0] for file in files]
     questions = [question.id for lesson in lessons if lesson for question in lesson.questions]
     cards = [card.key for lesson in lessons if lesson for card in lesson.cards]
     return [*questions, *cards, *list_exercises()]

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from featx.grading import originals, warm
+from featx.study import exercises
 
 # Each loosens a comparison, by which 1.4 would be as good as 1: a control, far off, would still fail.
 TORCH = {
@@ -111,3 +115,12 @@ def test_a_comparison_that_was_loosened_is_put_back(said: dict[str, list], name:
 
 def test_who_changes_nothing_is_not_noted(said: dict[str, list]) -> None:
     assert said["nothing"] == [None, "AssertionError", [], []]
+
+
+def test_what_exercises_share_is_loaded_before_the_fork_and_guarded():
+    """By the name of its file: a new helper must not be forgotten."""
+    folder = Path(exercises.__file__).parent
+    shared = {f"featx.study.exercises.{file.stem}" for file in folder.glob("_[a-z]*.py")}
+    assert shared
+    assert shared <= set(warm.PRELOADED)
+    assert shared <= set(originals.GUARDED)

@@ -244,6 +244,7 @@ def test_ones_own_folder_joins_the_course(
 ) -> None:
     (tmp_path / "mine.yaml").write_text(QUESTIONS)
     (tmp_path / "double.py").write_text(EXERCISE)
+    (tmp_path / "_draft.yaml").write_text("not: a question yet")
     monkeypatch.setenv("FEATX_STUDY_PATH", os.pathsep.join([str(tmp_path), ""]))
     assert "my-own" in study.list_questions(lesson=3)
     assert load_question("freeze-order").lesson == 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,11 +24,13 @@ from featx.study.folders import own_folders
 from featx.wording import close_matches
 
 __all__ = [
+    "FOLDER",
     "Card",
     "Fault",
     "Lesson",
     "OneChoice",
     "Question",
+    "bank_files",
     "examine_lesson",
     "line_of",
     "list_questions",
@@ -257,9 +259,15 @@ def load_lessons() -> tuple[Lesson, ...]:
     return _load((FOLDER, *own_folders()))
 
 
+def bank_files(folders: Iterable[Path]) -> list[Path]:
+    """Return the files of questions in these folders, but drafts, whose names begin with ``_``."""
+    files = [file for folder in folders for file in sorted(folder.glob("*.yaml"))]
+    return [file for file in files if not file.name.startswith("_")]
+
+
 @cache
 def _load(folders: tuple[Path, ...]) -> tuple[Lesson, ...]:
-    paths = [path for folder in folders for path in sorted(folder.glob("*.yaml"))]
+    paths = bank_files(folders)
     lessons = tuple(sorted(map(read_lesson, paths), key=lambda lesson: lesson.lesson))
     seen: set[str] = set()
     # Progress refers to questions and cards by their ids alone.
