@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from featx import __version__
 from featx.errors import FeatxError, ProblemFound
 from featx.study import REVIEW_LIMIT
-from featx.wording import counted, first_line
+from featx.wording import counted, named_line
 
 __all__ = ["app", "main"]
 
@@ -533,7 +533,7 @@ def main(arguments: list[str] | None = None) -> None:
             if isinstance(error, OSError)
             else "Run it again with FEATX_TRACEBACK=1 in the environment, and report what that shows."
         )
-        said = f"{type(error).__name__}: {first_line(error)}"
+        said = f"{named_line(error)}"
         _end_with(f"Expected to come to an end, but met {said}. {way_out}", 1)
 
 

@@ -35,7 +35,7 @@ from featx.progress import progress_bar
 from featx.shapes import trace_shapes
 from featx.sources import Batch, Scan, Source, open_source, prepare_images
 from featx.store import Recipe, View
-from featx.wording import first_line
+from featx.wording import first_line, named_line
 
 __all__ = ["extract"]
 
@@ -315,7 +315,7 @@ class _Job:
             return named
         return FeatxError(
             f"Expected {self.backbone.name} to compute features of {tuple(x.shape)}, but it raised "
-            f"{type(error).__name__}: {first_line(error)}. Try backbone.features(x) on its own."
+            f"{named_line(error)}. Try backbone.features(x) on its own."
         )
 
     def run(
@@ -686,9 +686,7 @@ def _batch_size(size: tuple[int, ...] | None, target: torch.device) -> int:
 
 
 def _as_it_is(error: Exception) -> str:
-    return (
-        f"The model is run as it is: {type(error).__name__}: {first_line(error)[:80].rstrip('.')}."
-    )
+    return f"The model is run as it is: {named_line(error, 80)}."
 
 
 def _device(device: str | torch.device) -> torch.device:

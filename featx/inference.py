@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from featx.heads import find_heads, remove_head
 from featx.layers import FEATURES, LayerReader
 from featx.machine import bfloat16_instructions, free_memory, has_compiler
-from featx.wording import first_line
+from featx.wording import named_line
 
 __all__ = ["PRECISIONS", "Forward", "Settings", "choose", "forward", "same_features"]
 
@@ -285,7 +285,7 @@ def _problem(
     try:
         return same_features(forward(reader, settings)(x), reference)
     except Exception as error:  # a model of the user's own may raise anything
-        return f"the model raises {type(error).__name__}: {first_line(error)[:80].rstrip('.')}"
+        return f"the model raises {named_line(error, 80)}"
 
 
 def _cannot_compile(reader: LayerReader, device: torch.device) -> str:
@@ -376,14 +376,14 @@ def _compiled(reader: LayerReader, batch_size: int, tell: Callable[[str], None])
                 return filled_up(x)
             except Exception as error:  # another size of images, or too little memory
                 works[0] = False
-                tell(f"Compiled no longer: {type(error).__name__}: {first_line(error)[:80]}")
+                tell(f"Compiled no longer: {named_line(error, 80)}")
                 return reader(x)
         eager = reader(x)
         try:
             compiled = filled_up(x)
             problem = same_features(compiled, eager)
         except Exception as error:  # compilers fail in many ways
-            problem = f"torch.compile raises {type(error).__name__}: {first_line(error)[:80]}"
+            problem = f"torch.compile raises {named_line(error, 80)}"
         works.append(not problem)
         if problem:
             tell(f"Not compiled: {problem.rstrip('.')}.")

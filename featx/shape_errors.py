@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from featx.wording import counted, first_line
+from featx.wording import counted, first_line, named_line
 
 __all__ = ["ModuleCall", "explain_refusal"]
 
@@ -73,7 +73,7 @@ def explain_refusal(
     where = f"{call.name} ({kind})" if call.name else kind
     x, given = _first_tensor((call.args, call.kwargs)), _first_tensor((args, kwargs))
     if x is None or given is None:
-        return f"{where} raised {type(error).__name__}: {first_line(error)}."
+        return f"{where} raised {named_line(error)}."
     found = next((found for rule in _RULES if (found := rule(call.module, x, given))), None)
     unbatched = _unbatched(calls, given)
     if found is None:

@@ -40,7 +40,7 @@ from featx.machine import cores, free_memory, out_of_memory
 from featx.pixels import as_images, fit_channels
 from featx.progress import progress_bar
 from featx.store import DIGEST_BYTES, content_digest
-from featx.wording import first_line
+from featx.wording import first_line, named_line
 
 __all__ = ["Batch", "Scan", "Source", "open_source", "prepare_images"]
 
@@ -361,7 +361,7 @@ def prepare_images(images: torch.Tensor, preprocess: Prepare, in_channels: int) 
             raise
         raise FeatxError(
             f"Expected preprocessing that takes a tensor {tuple(x.shape)} of {x.dtype}, but it raised "
-            f"{type(error).__name__}: {first_line(error)}. Images come as tensors: ToTensor and what is for "
+            f"{named_line(error)}. Images come as tensors: ToTensor and what is for "
             "Pillow images only must go."
         ) from error
     if not isinstance(prepared, torch.Tensor):
@@ -487,7 +487,7 @@ class _Reading(Dataset):
         except FeatxError as error:
             return _Entry(entry.row, wrong_use=str(error))
         except Exception as error:  # want of memory
-            reason = f"{type(error).__name__}: {first_line(error)}"
+            reason = f"{named_line(error)}"
             return _Entry(
                 entry.row,
                 wrong_use=f"Expected room to preprocess image {entry.row}, got {reason}. Use fewer "
@@ -510,7 +510,7 @@ class _Reading(Dataset):
         except FeatxError as error:
             return _Entry(row, wrong_use=str(error))
         except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}."
+            reason = f"{named_line(error)}."
             return _Entry(
                 row,
                 wrong_use=f"Expected a dataset that gives image {row}, but it raised {reason} "
@@ -618,7 +618,7 @@ def _loaded(loader: DataLoader, digests: bool) -> Iterator[Batch]:
         except (TypeError, RuntimeError, ValueError, OSError) as error:
             raise FeatxError(
                 "Expected a DataLoader that makes batches of images, but it raised "
-                f"{type(error).__name__}: {first_line(error)}. Give its dataset a transform that turns each "
+                f"{named_line(error)}. Give its dataset a transform that turns each "
                 "image into a tensor of one size, or pass the dataset itself."
             ) from error
         images, *rest = batch if isinstance(batch, (list, tuple)) else [batch]

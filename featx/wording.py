@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["close_matches", "counted", "first_line"]
+__all__ = ["close_matches", "counted", "first_line", "named_line"]
 
 
 def close_matches(name: str, known: Iterable[str]) -> str:
@@ -76,3 +76,14 @@ def first_line(error: BaseException | str) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
     told = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
     return told[:300].rstrip(".") or type(error).__name__
+
+
+def named_line(error: BaseException, most: int = 300) -> str:
+    """Return the type of an exception and its first line, at most `most` characters of that.
+
+    Examples
+    --------
+    >>> named_line(ValueError("no such layer.")), named_line(ValueError("no such layer."), most=7)
+    ('ValueError: no such layer', 'ValueError: no such')
+    """
+    return f"{type(error).__name__}: {first_line(error)[:most].rstrip('. ')}"

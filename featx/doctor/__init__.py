@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from featx.doctor import folders, jupyter, machine, packages
-from featx.wording import counted, first_line
+from featx.wording import counted, named_line
 
 __all__ = ["Check", "diagnose", "show_diagnosis"]
 
@@ -112,7 +112,7 @@ def _checked(name: str, look: Callable[[], tuple[str, str, str]]) -> Check:
             status, found, fix = look()
     except Exception as error:
         # Whatever is broken on a machine shows here first; the other checks must go on.
-        said = f"{type(error).__name__}: {first_line(error)}"
+        said = f"{named_line(error)}"
         status, found = "problem", f"this check failed: {said}"
         fix = "Install featx again in a fresh environment; if that does not help, report this line."
         if name != "torch" and not packages.torch_loads():  # one fault is one problem

@@ -25,7 +25,7 @@ from featx.grading.results import Results, environment, key_of
 from featx.grading.sandbox import Sandbox, SandboxLost
 from featx.grading.scoring import Score, score_test
 from featx.grading.submissions import Unreadable, list_submissions, read_submission
-from featx.wording import close_matches, first_line
+from featx.wording import close_matches, named_line
 
 __all__ = ["Graded", "grade"]
 
@@ -327,7 +327,7 @@ class _Grader:
                     self._record(graded)
                 return ""
             except Exception as error:
-                fault = f"It could not be recorded: {type(error).__name__}: {first_line(error)}."
+                fault = f"It could not be recorded: {named_line(error)}."
         return fault
 
     def _record(self, graded: Graded) -> None:
