@@ -143,7 +143,7 @@ def test_exam_goes_on_where_it_stopped_and_ends_in_a_report(command) -> None:
 def test_progress_goes_out_and_in(command, tmp_path: Path) -> None:
     command("quiz", "freeze-order", typed="a\n")
     file = tmp_path / "mine.json"
-    assert "Wrote 1 answers" in said(command("progress", "--export", str(file)))
+    assert "Wrote 1 answer to" in said(command("progress", "--export", str(file)))
     assert json.loads(file.read_text())["answers"][0]["item"] == "freeze-order"
     assert "The old file is kept" in said(command("progress", "--reset"))
     assert "0 of" in said(command("progress"))
