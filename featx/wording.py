@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["close_matches", "counted", "first_line", "named_line"]
+__all__ = ["close_matches", "counted", "first_line", "named_line", "storable"]
 
 
 def close_matches(name: str, known: Iterable[str]) -> str:
@@ -87,3 +87,14 @@ def named_line(error: BaseException, most: int = 300) -> str:
     ('ValueError: no such layer', 'ValueError: no such')
     """
     return f"{type(error).__name__}: {first_line(error)[:most].rstrip('. ')}"
+
+
+def storable(text: str) -> str:
+    r"""Replace what UTF-8 cannot hold: half of a surrogate pair, from a terminal or a notebook's JSON.
+
+    Examples
+    --------
+    >>> storable("caf\ud800é")
+    'caf?é'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from featx.wording import storable
+
 __all__ = ["clean_outputs", "test_outputs"]
 
 
@@ -27,12 +29,12 @@ def clean_outputs(outputs: Any) -> list[dict[str, Any]]:
 def _clean(output: Any) -> dict[str, Any] | None:
     match output:
         case {"output_type": "stream", "name": "stdout" | "stderr" as name, "text": str(text)}:
-            return {"output_type": "stream", "name": name, "text": _legal(text)}
+            return {"output_type": "stream", "name": name, "text": storable(text)}
         case {
             "output_type": "display_data" | "execute_result" as kind,
             "data": dict(data),
         }:
-            kept = {k: _legal(v) for k, v in data.items() if isinstance(v, str)}
+            kept = {k: storable(v) for k, v in data.items() if isinstance(v, str)}
             if not kept:
                 return None
             more = {"execution_count": None} if kind == "execute_result" else {}
@@ -43,11 +45,11 @@ def _clean(output: Any) -> dict[str, Any] | None:
             "evalue": str(value),
             "traceback": list(lines),
         }:
-            traceback = [_legal(line) for line in lines if isinstance(line, str)]
+            traceback = [storable(line) for line in lines if isinstance(line, str)]
             return {
                 "output_type": "error",
-                "ename": _legal(name),
-                "evalue": _legal(value),
+                "ename": storable(name),
+                "evalue": storable(value),
                 "traceback": traceback,
             }
     return None
@@ -81,8 +83,3 @@ def test_outputs(outputs: list[dict[str, Any]], points: float) -> list[dict[str,
     value = {"text/plain": repr(float(points))}
     result = {"output_type": "execute_result", "data": value, "metadata": {}}
     return [*kept, {**result, "execution_count": None}]
-
-
-def _legal(text: str) -> str:
-    """Replace what UTF-8 cannot hold."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from featx.wording import storable
+
 __all__ = [
     "Cell",
     "Submission",
@@ -227,8 +229,7 @@ def _cell(raw: Any) -> Cell | None:
     nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     grade_id = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
     return Cell(
-        # a lone half of a surrogate pair is legal JSON, and can be written to no file
-        source.encode("utf-8", "replace").decode("utf-8"),
+        storable(source),
         raw["cell_type"] if raw.get("cell_type") in ("markdown", "raw") else "code",
         raw["id"] if isinstance(raw.get("id"), str) else None,
         grade_id if isinstance(grade_id, str) else None,

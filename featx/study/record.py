@@ -24,7 +24,7 @@ from featx.errors import FeatxError
 from featx.files import write_atomically
 from featx.study.folders import PROGRESS_VARIABLE, progress_folder
 from featx.study.verdicts import Status, Verdict
-from featx.wording import first_line
+from featx.wording import first_line, storable
 
 __all__ = [
     "Answer",
@@ -66,13 +66,8 @@ def _in_utc(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
-def _storable(text: str) -> str:
-    """Replace what no file can hold, such as half a character from a terminal of another encoding."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 _Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-_Text = Annotated[str, AfterValidator(_storable)]
+_Text = Annotated[str, AfterValidator(storable)]
 
 
 class _Row(BaseModel):
