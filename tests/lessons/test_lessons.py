@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
+import torch
 import yaml
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 from spellchecker import SpellChecker
+from torch import nn
 
+import featx
 from featx.study.bank import list_questions, load_cards
 from featx.study.exercises import Exercise, list_exercises, load_exercise
 
@@ -224,6 +233,49 @@ def test_every_picture_is_described(path: Path) -> None:
     assert drawing
     for i in drawing:
         assert re.search(r"\*The picture shows\b", cells[i + 1].source), cells[i].source
+
+
+def test_the_program_of_the_capstone_takes_names_of_several_words(tmp_path: Path) -> None:
+    """A learner's own folders may be named ``golden retriever``; the cell compares word by word."""
+    (lesson,) = (path for path in LESSONS if path.stem == "11_capstone")
+    cells = nbformat.read(lesson, as_version=4).cells
+    (cell,) = (each.source for each in cells if "program.write_text(" in each.source)
+    images = featx.datasets.load_digits().images[:4]
+    backbone = featx.load_backbone("glyphnet")
+    names = ["golden retriever", "fox terrier"]
+    head = nn.Linear(backbone.num_features, 2)
+    saved = {
+        "backbone": backbone.name,
+        "weights_id": backbone.weights_id,
+        "class_names": names,
+        "head": head.state_dict(),
+        "threshold": None,
+    }
+    torch.save(saved, tmp_path / "model.pt")
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image[0].numpy()).save(path)
+    features = featx.extract(backbone, paths, progress=False).X[:]
+    with torch.inference_mode():
+        expected = head(torch.from_numpy(features)).softmax(1).numpy()
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        exec(
+            cell,
+            {
+                "results": tmp_path,
+                "model_file": tmp_path / "model.pt",
+                "test": np.arange(4),
+                "paths": paths,
+                "expected": expected,
+                "saved": saved,
+                "answers_of": lambda scores, _: [names[i] for i in scores.argmax(1)],
+                "np": np,
+                "subprocess": subprocess,
+                "sys": sys,
+            },
+        )
+    assert shown.getvalue() == "4 answers, as in this notebook: 1.00\n"
 
 
 @pytest.mark.slow

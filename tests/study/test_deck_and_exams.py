@@ -68,7 +68,11 @@ def test_what_is_missed_comes_back_and_what_is_known_goes_further_away() -> None
         answers.append(answered("a", 1, (due - START).total_seconds() / 60))
         gaps.append(schedule(answers)["a"] - due)
     assert gaps == sorted(gaps)
+    assert gaps[:2] == [timedelta(minutes=10), timedelta(days=1)]
     assert gaps[-1] > timedelta(days=5)
+    lesson = (Path(__file__).parents[2] / "lessons" / "12_final_test.ipynb").read_text("utf-8")
+    assert "within minutes. Each time" in lesson  # these times, in its words
+    assert "it stays away longer: ten minutes," in lesson
     answers.append(answered("a", 0, (schedule(answers)["a"] - START).total_seconds() / 60))
     assert schedule(answers)["a"] - answers[-1].at < timedelta(days=1)
 
