@@ -73,20 +73,33 @@ def first_line(error: BaseException | str) -> str:
     >>> first_line("Errors in loading:\n  size mismatch for fc.weight\n  …")
     'Errors in loading: size mismatch for fc.weight'
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    return _told(error) or type(error).__name__
+
+
+def _told(error: BaseException | str) -> str:
+    try:
+        text = str(error)
+    except Exception:  # another's exception may not even know how to say what it is
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
     told = " ".join(lines[: 2 if lines[0].endswith(":") else 1])
-    return told[:300].rstrip(".") or type(error).__name__
+    return told[:300].rstrip(".")
 
 
 def named_line(error: BaseException, most: int = 300) -> str:
     """Return the type of an exception and its first line, at most `most` characters of that.
 
+    Where it has no text, the type alone.
+
     Examples
     --------
     >>> named_line(ValueError("no such layer.")), named_line(ValueError("no such layer."), most=7)
     ('ValueError: no such layer', 'ValueError: no such')
+    >>> named_line(AssertionError())
+    'AssertionError'
     """
-    return f"{type(error).__name__}: {first_line(error)[:most].rstrip('. ')}"
+    told = _told(error)[:most].rstrip(". ")
+    return f"{type(error).__name__}: {told}" if told else type(error).__name__
 
 
 def storable(text: str) -> str:

@@ -10,16 +10,18 @@ from typing import Any
 
 from featx.errors import FeatxError
 from featx.study.bank import FOLDER, bank_files, examine_lesson, line_of
-from featx.study.exercises import SETUP, STUB, Exercise, list_exercises, read_exercise
+from featx.study.exercises import SETUP, STUB, Exercise, exercise_files, read_exercise
 from featx.study.folders import own_folders
 from featx.study.proofs import prove
 from featx.study.verdicts import Verdict
-from featx.wording import counted
+from featx.wording import counted, named_line
 
 __all__ = ["check_path", "exercise_faults", "judge_source", "namespace_of"]
 
 #: With these seeds the reference has to earn all points.
 SEEDS = (0, 1, 2)
+
+_NOT_ITS_OWN = "expected an id that no other question, card or exercise has"
 
 
 def check_path(path: Path, say: Callable[[str], object]) -> int:
@@ -85,12 +87,7 @@ def _check_bank(path: Path) -> tuple[list[tuple[int, str]], str]:
         if problem:
             faults.append((line, f"{question.id}: {problem}"))
         if taken.count(question.id) > 1:
-            faults.append(
-                (
-                    line,
-                    f"{question.id}: expected an id that no other question, card or exercise has.",
-                )
-            )
+            faults.append((line, f"{question.id}: {_NOT_ITS_OWN}."))
     if not ids and not lesson.cards:
         faults.append((1, "expected questions or cards, got neither."))
     questions, cards = counted(len(ids), "question"), counted(len(lesson.cards), "card")
@@ -99,14 +96,15 @@ def _check_bank(path: Path) -> tuple[list[tuple[int, str]], str]:
 
 
 def _ids_elsewhere(path: Path) -> list[str]:
-    """Return the ids in all other files of the bank, and of the exercises: progress knows only ids."""
+    """Return the ids of the questions, cards and exercises in all other files: progress knows only ids."""
     files = [
         file for file in bank_files((FOLDER, *own_folders())) if file.resolve() != path.resolve()
     ]
     lessons = [examine_lesson(file)[0] for file in files]
     questions = [question.id for lesson in lessons if lesson for question in lesson.questions]
     cards = [card.key for lesson in lessons if lesson for card in lesson.cards]
-    return [*questions, *cards, *list_exercises()]
+    exercises = [key for key, file in exercise_files().items() if file.resolve() != path.resolve()]
+    return [*questions, *cards, *exercises]
 
 
 def _check_module(path: Path) -> tuple[list[tuple[int, str]], str]:
@@ -118,6 +116,8 @@ def _check_module(path: Path) -> tuple[list[tuple[int, str]], str]:
         line = place.rpartition("line ")[2]
         return [(int(line) if line.isdigit() else 1, message)], ""
     faults = [(_line(path, name), message) for name, message in exercise_faults(exercise)]
+    if exercise.id in _ids_elsewhere(path):
+        faults.append((_line(path, "EXERCISE"), f"{_NOT_ITS_OWN}, got {exercise.id!r}."))
     if exercise.id != path.stem.replace("_", "-"):
         expected = path.stem.replace("_", "-")
         faults.append(
@@ -224,7 +224,10 @@ def _reference_faults(exercise: Exercise) -> list[tuple[str, str]]:
         exec(exercise.visible_test, namespace_of(exercise.solution))
     except Exception as error:
         faults.append(
-            ("EXERCISE", f"expected the reference to pass the visible test, got {error!r}.")
+            (
+                "EXERCISE",
+                f"expected the reference to pass the visible test, got {named_line(error)}.",
+            )
         )
     try:
         exec(exercise.visible_test, namespace_of(exercise.starter))
@@ -259,7 +262,7 @@ def _try(exercise: Exercise, source: str, seed: int = 1) -> Verdict | str:
     try:
         return judge_source(exercise, source, seed)
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        return named_line(error)
 
 
 def _name(verdict: Verdict | str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from featx.study.bank.questions import Output, Question, Value
+from featx.wording import named_line
 
 __all__ = ["prove"]
 
@@ -91,6 +92,7 @@ def _sentence(proof: str, error: BaseException) -> str:
     number = frames[-1].lineno if frames else getattr(error, "lineno", None)
     lines = proof.splitlines()
     line = lines[number - 1].strip() if number and number <= len(lines) else ""
-    said = (str(error).strip().splitlines() or [""])[0]
-    what = type(error).__name__ + (f": {said}" if said else "")
-    return f"Expected the proof to run, but its line {number} ({line}) stopped with {what}."
+    return (
+        f"Expected the proof to run, but its line {number} ({line}) stopped with "
+        f"{named_line(error)}."
+    )

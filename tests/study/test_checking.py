@@ -225,6 +225,34 @@ def test_nothing_to_check(tmp_path: Path, name: str) -> None:
         checked(tmp_path)
 
 
+def test_an_exercise_that_the_course_has_already_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`study.check` would give the course's one, and never one's own."""
+    path = changed(tmp_path, "knn_predict.py", EXERCISE, 'id="double"', 'id="knn-predict"')
+    said = "expected an id that no other question, card or exercise has"
+    assert checked(path) == (1, [f"{path}:43: {said}, got 'knn-predict'."])
+    path = changed(tmp_path, "freeze_order.py", EXERCISE, 'id="double"', 'id="freeze-order"')
+    assert checked(path) == (1, [f"{path}:43: {said}, got 'freeze-order'."])
+    (own := tmp_path / "own").mkdir()
+    (own / "double.py").write_text(EXERCISE)
+    monkeypatch.setenv("FEATX_STUDY_PATH", str(own))
+    assert checked(own / "double.py")[0] == 0  # it is not a copy of itself
+    path = changed(tmp_path, "double.py", EXERCISE, "twice the number", "two times the number")
+    assert checked(path) == (1, [f"{path}:43: {said}, got 'double'."])
+
+
+def test_a_module_that_stops_is_told_in_one_line(tmp_path: Path) -> None:
+    text = "import torchvision\n\ntorchvision.models.resnet18().load_state_dict({})\n"
+    (path := tmp_path / "stops.py").write_text(text)
+    found, lines = checked(path)
+    assert found == 1
+    assert "\n" not in lines[0]
+    assert "RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s)" in lines[0]
+    path = changed(tmp_path, "double.py", EXERCISE, "    return weigh(", "    assert x < 0\n    weigh(")
+    assert f"{path}:14: expected adds-two to lose points, got AssertionError." in checked(path)[1]
+
+
 def test_the_courses_own_files_pass() -> None:
     assert checked(FOLDER / "04_shapes.yaml")[0] == 0
     assert checked(EXERCISES / "freeze_all_but_head.py")[0] == 0

@@ -88,6 +88,28 @@ def test_whatever_is_raised_becomes_a_verdict(statement: str) -> None:
     assert verdict.status == "error"
 
 
+def test_an_error_that_only_announces_the_next_line_says_that_one_too() -> None:
+    """torch's first line names the model and nothing that is wrong with it."""
+    exercise = load_exercise("freeze-all-but-head")
+    statement = "model.load_state_dict({'a': torch.zeros(1)})"
+    verdict = judge_source(
+        exercise, f"def freeze_all_but_head(model, num_classes):\n    {statement}"
+    )
+    assert "Error(s) in loading state_dict for ResNet: Missing key(s)" in verdict.message
+
+
+def test_an_error_without_text_is_named_once() -> None:
+    exercise = load_exercise("freeze-all-but-head")
+    for statement in ("assert False", "raise _Mute", "raise AssertionError('  ')"):
+        source = (
+            "class _Mute(Exception):\n    def __str__(self):\n        raise RuntimeError\n\n"
+            f"def freeze_all_but_head(model, num_classes):\n    {statement}"
+        )
+        said = judge_source(exercise, source).message
+        name = "_Mute" if "Mute" in statement else "AssertionError"
+        assert said.endswith(f" with `{name}`.")
+
+
 def test_not_implemented_is_not_attempted() -> None:
     exercise = load_exercise("freeze-all-but-head")
     source = "def freeze_all_but_head(model, num_classes):\n    raise NotImplementedError"

@@ -180,7 +180,12 @@ def test_proofs_hold(question) -> None:
             {"proof": "x = 1\nanswer = x / 0"},
             "its line 2 (answer = x / 0) stopped with Zero",
         ),
-        (NUMBER, {"proof": "raise SystemExit\nanswer = 1"}, "stopped with SystemExit"),
+        (NUMBER, {"proof": "raise SystemExit\nanswer = 1"}, "stopped with SystemExit."),
+        (
+            NUMBER,
+            {"proof": "raise ValueError('Expected one of:\\n  a.\\n  b.')\nanswer = 1"},
+            "stopped with ValueError: Expected one of: a.",
+        ),
         (OUTPUT, {"code": "print([1], True)", "proof": "print([1], True)"}, "gives '[1] True'"),
         (OUTPUT, {"code": "pass", "proof": "pass"}, "gives 'nothing'"),
         (

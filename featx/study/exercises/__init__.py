@@ -30,12 +30,13 @@ from typing import Any
 from featx.errors import FeatxError
 from featx.study.folders import own_folders
 from featx.study.verdicts import Verdict
-from featx.wording import close_matches
+from featx.wording import close_matches, named_line
 
 __all__ = [
     "SETUP",
     "STUB",
     "Exercise",
+    "exercise_files",
     "find_exercise",
     "list_exercises",
     "load_exercise",
@@ -226,10 +227,10 @@ def _describe(error: BaseException, function: Callable[..., Any]) -> dict[str, A
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0) if frames else ""
-    text = (str(error).strip().splitlines() or [""])[0]
+    name, _, text = named_line(error).partition(": ")
     return {
-        "type": type(error).__name__,
-        "text": text[:300],
+        "type": name,
+        "text": text,
         "line": line.strip(),
         "number": frames[-1].lineno if frames else None,
     }
@@ -264,7 +265,7 @@ def list_exercises(lesson: int | None = None) -> list[str]:
     >>> "freeze-all-but-head" in list_exercises(lesson=3)
     True
     """
-    found = [load_exercise(exercise_id) for exercise_id in _paths()]
+    found = [load_exercise(exercise_id) for exercise_id in exercise_files()]
     found.sort(key=lambda exercise: (exercise.lesson, exercise.id))
     return [e.id for e in found if lesson is None or e.lesson == lesson]
 
@@ -322,11 +323,9 @@ def find_exercise(exercise_id: str) -> Path:
     'freeze_all_but_head.py'
     """
     wanted = str(exercise_id)  # whatever it is, the message below names it
-    if re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", wanted):
-        path = FOLDER / f"{wanted.replace('-', '_')}.py"
-        if path.is_file():
-            return path
-    paths = _paths()
+    if wanted in _OF_THE_COURSE:
+        return _OF_THE_COURSE[wanted]
+    paths = exercise_files()
     if wanted not in paths:
         raise FeatxError(
             f"Expected the id of an exercise, got {exercise_id!r}. {close_matches(wanted, paths)}"
@@ -366,7 +365,7 @@ def read_exercise(path: Path) -> Exercise:
         line = frames[-1].lineno if frames else 1
         raise FeatxError(
             f"{path}, line {line}: expected a module that runs, but it stopped with "
-            f"{type(error).__name__}: {error}."
+            f"{named_line(error)}."
         ) from error
     exercise = getattr(module, "EXERCISE", None)
     if not isinstance(exercise, Exercise):
@@ -377,11 +376,20 @@ def read_exercise(path: Path) -> Exercise:
     return exercise
 
 
-def _paths() -> dict[str, Path]:
-    """Map the ids to their files: those beside this module, then those of a teacher's own folders."""
+def exercise_files() -> dict[str, Path]:
+    """Map the ids to their files; the course's own take the place of a teacher's of the same id."""
+    found: dict[str, Path] = {}
+    for folder in reversed(own_folders()):
+        found |= _files_in(folder)
+    return found | _OF_THE_COURSE
+
+
+def _files_in(folder: Path) -> dict[str, Path]:
     return {
         path.stem.replace("_", "-"): path
-        for folder in (*reversed(own_folders()), FOLDER)
         for path in sorted(folder.glob("*.py"))
         if not path.name.startswith("_")
     }
+
+
+_OF_THE_COURSE = _files_in(FOLDER)
