@@ -1,6 +1,6 @@
 """What spoils results in silence: leaks, overfitting, imbalance, wrong preprocessing; each a check.
 
-A check returns `featx.Findings`, and prints nothing. What counts as too much is data: `THRESHOLDS`.
+A check returns `featx.Findings`, and prints nothing. The limits that can be moved are data: `THRESHOLDS`.
 """
 
 from featx.pitfalls.classes import check_imbalance

@@ -34,7 +34,8 @@ def check_fit(
     metric : "accuracy" or "loss"
         ``"accuracy"`` stands for any score of 0-1 where more is better.
     guessing
-        The accuracy of guessing, for example 0.1 with ten classes of one size. By it "low" is judged.
+        The accuracy of guessing, for example 0.1 with ten classes of one size. By it "low" is judged; a
+        loss is not, and takes none.
     thresholds : dict, optional
         Other values for `featx.pitfalls.THRESHOLDS`.
 
@@ -43,14 +44,14 @@ def check_fit(
     Findings
         ``diverged`` (a score is NaN or infinite, or the training loss ends at twice its start),
         ``loss_not_falling``, ``underfitting``, ``overfitting``, ``peaked_early`` (the validation got worse
-        after its best epoch), ``validation_above_training``. What is within three times the noise
+        after its best epoch), ``validation_above_training``. A difference within three times the noise
         between epochs counts as nothing. Epochs are counted from 1.
 
     Raises
     ------
     FeatxError
         When the scores are not numbers, not of one length, the metric is unknown, or `guessing` is not
-        within 0-1.
+        within 0-1 or stands beside a loss.
 
     Examples
     --------
@@ -71,6 +72,11 @@ def check_fit(
         raise FeatxError(
             f"Expected guessing to be an accuracy of 0-1, got {guessing!r}. With ten classes of one size it "
             "is 0.1."
+        )
+    if guessing is not None and metric == "loss":
+        raise FeatxError(
+            f"Expected no guessing beside metric='loss', got {guessing!r}. A loss is judged by its fall; "
+            "give accuracies to compare with guessing."
         )
     scores = [
         _scores(values, name)
@@ -158,7 +164,7 @@ def _judge_accuracy(
                 {**numbers, "low": low},
             )
         )
-    if t - v > limit["gap"]:
+    if t - v > max(limit["gap"], noise):
         found.append(
             Finding(
                 "overfitting",
@@ -213,7 +219,7 @@ def _judge_loss(
             )
         )
     found += _peaked(val, limit["rise"] * abs(float(_smooth(val).min())), noise, -1)
-    if t - v > max(limit["rise"] * abs(t), noise):
+    if t - v > max(limit["loss_ahead"] * abs(t), noise):
         found.append(_val_ahead(f"loss {v:.3g} is below training's {t:.3g}", numbers))
     return found
 

@@ -151,17 +151,16 @@ def check_preprocessing(
 
 
 def _expected(backbone: Backbone) -> _Expected:
-    ends = []
-    for level in (0.0, 1.0):
-        for size in (256, 288):
-            image = torch.full((1, backbone.in_channels, size, size), level)
-            try:
-                ends.append(as_numpy(backbone.preprocess(image)))
-            except Exception as error:  # a user's function may fail with any error
-                raise FeatxError(
-                    f"Expected {backbone.name}'s preprocess to take images (N, C, H, W) of floats 0-1, but "
-                    f"it failed: {first_line(error)}. Mend it first."
-                ) from error
+    ends = []  # of black, of black in another size, of white
+    for level, size in ((0.0, 256), (0.0, 288), (1.0, 256)):
+        image = torch.full((1, backbone.in_channels, size, size), level)
+        try:
+            ends.append(as_numpy(backbone.preprocess(image)))
+        except Exception as error:  # a user's function may fail with any error
+            raise FeatxError(
+                f"Expected {backbone.name}'s preprocess to take images (N, C, H, W) of floats 0-1, but "
+                f"it failed: {first_line(error)}. Mend it first."
+            ) from error
     if ends[0].ndim != 4:
         raise FeatxError(
             f"Expected {backbone.name}'s preprocess to give (N, C, H, W), got {ends[0].shape}. Mend it first."

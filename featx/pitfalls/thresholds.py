@@ -1,10 +1,10 @@
-"""What the checks count as too much, as data."""
+"""What the checks count as too much: the limits that can be moved, as data."""
 
 from __future__ import annotations
 
 __all__ = ["THRESHOLDS"]
 
-#: What each check counts as too much. Override with ``check_split(..., thresholds={...})`` and so on.
+#: What the checks count as too much. Override with ``check_split(..., thresholds={...})`` and so on.
 THRESHOLDS: dict[str, float] = {
     # check_split
     "same_features": 1e-5,  # relative: float32 in another batch differs by about 1e-6
@@ -20,6 +20,7 @@ THRESHOLDS: dict[str, float] = {
     "drop": 0.02,  # accuracy lost since the best epoch
     "rise": 0.10,  # loss gained since the best epoch, as a part of the best
     "ahead": 0.03,  # validation accuracy above training's
+    "loss_ahead": 0.10,  # validation loss below training's, as a part of that
     "fall": 0.02,  # a loss that fell by less than this part has not fallen
     "noise": 3.0,  # so many times the noise between epochs is no noise
     # check_imbalance

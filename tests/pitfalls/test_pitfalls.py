@@ -97,6 +97,27 @@ def test_divergence():
     assert check_fit(float("nan"), 0.5).codes == ["diverged"]
 
 
+def test_losses_that_still_have_their_graph_are_read():
+    weight = torch.ones(1, requires_grad=True)
+    train = [(weight * 0.1).sum(), (weight * 0.09).sum()]
+    assert check_fit(train, [0.9, 0.9], metric="loss").codes == ["overfitting"]
+    assert check_fit(tuple(train), train, metric="loss").codes == []
+
+
+def test_a_gap_within_the_noise_between_epochs_is_no_overfitting():
+    noisy = 0.70 + 0.12 * np.array([0, 1, -1, 1, 0, -1, 1, 0])
+    assert check_fit(np.full(8, 0.90), noisy).codes == []
+    steady = np.full(8, noisy[-2:].mean())
+    assert check_fit(np.full(8, 0.90), steady).codes == ["overfitting"]
+
+
+def test_how_far_a_loss_may_lie_below_trainings_is_a_limit_of_its_own():
+    train, val = curve(2.3, 0.6, 30), curve(2.3, 0.4, 30)
+    assert check_fit(train, val, metric="loss", thresholds={"loss_ahead": 0.9}).codes == []
+    codes = check_fit(train, val, metric="loss", thresholds={"rise": 0.9}).codes
+    assert codes == ["validation_above_training"]
+
+
 def test_validation_above_training():
     train, val = curve(2.3, 0.6, 30), curve(2.3, 0.4, 30)
     assert check_fit(train, val, metric="loss").codes == ["validation_above_training"]
@@ -116,6 +137,7 @@ def test_validation_above_training():
         ((0.9, 0.8), {"guessing": -0.1}, "guessing to be an accuracy of 0-1, got -0.1"),
         ((0.9, 0.8), {"guessing": float("nan")}, "guessing to be an accuracy of 0-1, got nan"),
         ((0.9, 0.8), {"guessing": "0.1"}, "guessing to be an accuracy of 0-1, got '0.1'"),
+        ((0.9, 0.8), {"guessing": 0.1, "metric": "loss"}, "no guessing beside metric='loss'"),
     ],
 )
 def test_wrong_scores(arguments, more, match):
