@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn.functional import avg_pool2d, grid_sample, interpolate, normalize
 
 from featx.errors import FeatxError
-from featx.images import read_image
+from featx.images import read_image, to_rgb_tensor
 
-__all__ = ["FeatureSearch", "LookSearch", "Near", "find_near", "looks_of", "same_rows"]
+__all__ = ["FeatureSearch", "LookSearch", "Near", "find_near", "image_of", "looks_of", "same_rows"]
 
 # A row's neighbours, nearest first: the 10th says what "near" means around the row, and from there to the
 # 50th one sees how fast distances grow.
@@ -352,7 +354,8 @@ def looks_of(images: Any, advance: Callable[[int], None]) -> torch.Tensor:
     Parameters
     ----------
     images
-        ``(N, C, H, W)`` or ``(N, H, W)``, or a sequence of images ``(C, H, W)``, ``(H, W)`` or of paths.
+        ``(N, C, H, W)`` or ``(N, H, W)``, or a sequence of images ``(C, H, W)``, ``(H, W)``, of Pillow's
+        or of paths.
     advance
         Called with the number of images that are done.
 
@@ -365,7 +368,7 @@ def looks_of(images: Any, advance: Callable[[int], None]) -> torch.Tensor:
     one_size = hasattr(images, "ndim")
     step = 256 if one_size else 1
     for start in range(0, len(images), step):
-        part = images[start : start + step] if one_size else _image(images[start])[None]
+        part = images[start : start + step] if one_size else image_of(images[start])[None]
         x = torch.from_numpy(np.array(part)) if isinstance(part, np.ndarray) else part
         x = x.detach().cpu().float()
         x = x.mean(1, keepdim=True) if x.ndim == 4 else x[:, None]
@@ -385,13 +388,27 @@ def looks_of(images: Any, advance: Callable[[int], None]) -> torch.Tensor:
     return looks
 
 
-def _image(item: Any) -> torch.Tensor:
+def image_of(item: Any) -> torch.Tensor:
+    """Return the pixels of one image: of an array, of Pillow's, of a file, or first of an (image, label).
+
+    Raises
+    ------
+    FeatxError
+        When it is none of these, or a file that cannot be read.
+    """
     if isinstance(item, tuple):  # of a labelled data set
         item = item[0]
     if isinstance(item, torch.Tensor):
         return item
     if isinstance(item, np.ndarray):
         return torch.from_numpy(item)
+    if isinstance(item, Image.Image):
+        return to_rgb_tensor(item)
+    if not isinstance(item, (str, os.PathLike)):
+        raise FeatxError(
+            f"Expected an image or its path, got {type(item).__name__}. Pass arrays (C, H, W), Pillow "
+            "images or paths."
+        )
     return read_image(item)
 
 

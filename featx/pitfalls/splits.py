@@ -14,7 +14,7 @@ import torch
 from featx.arrays import as_numpy
 from featx.datasets import ImageFiles, LabelledImages
 from featx.errors import FeatxError
-from featx.features import Features
+from featx.features import Features, named_labels
 from featx.findings import Finding, Findings, with_overrides
 from featx.images import printable
 from featx.pitfalls.duplicates import (
@@ -23,6 +23,7 @@ from featx.pitfalls.duplicates import (
     LookSearch,
     Near,
     find_near,
+    image_of,
     looks_of,
     same_rows,
 )
@@ -50,8 +51,8 @@ def check_split(
         Features of the two sides; arrays, memory maps (never read whole) or tensors.
     images : pair, ``"paths"`` or None
         The images of both sides, ``(train_images, test_images)``: each an array or tensor ``(N, C, H, W)``
-        or ``(N, H, W)``, a `LabelledImages`, an `ImageFiles` or a list of paths. ``"paths"`` reads the
-        files that the `Features` came from. Much more is found with them: see below.
+        or ``(N, H, W)``, a `LabelledImages`, an `ImageFiles` or a list of paths or of Pillow images.
+        ``"paths"`` reads the files that the `Features` came from. Much more is found with them: see below.
     groups : pair, callable or None
         Who or what each row shows (a patient, a scene, a video): ``(train_groups, test_groups)``, or a
         function of a path, where `Features` have paths.
@@ -66,9 +67,9 @@ def check_split(
         ``exact_duplicates``: features that agree to rounding, the same pixels, or files of the same
         content. ``near_duplicates``: a test row closer to a training row than chance explains.
         ``shared_groups``. ``too_few_rows``: with fewer than 30 training rows near duplicates cannot be
-        told. Each but the last has ``numbers["pairs"]``, int ``(K, 2)``: training row and test row;
-        ``"share"`` of the test rows; and, where both sides have labels, ``"conflicts"``: pairs whose two
-        labels differ.
+        told. Each but the last has ``numbers["pairs"]``, int ``(K, 2)``: training row and test row (for
+        ``shared_groups`` the first training row of the group); and ``"share"`` of the test rows.
+        Duplicates have, where both sides have labels, ``"conflicts"``: pairs whose two labels differ.
 
     Raises
     ------
@@ -134,7 +135,9 @@ def check_split(
         )
     pictures = _pictures(train, test, images, (len(X), len(Z)))
 
-    with progress_bar("compare features", 2 * len(Z) + _sample(X, limit), show=progress) as advance:
+    searches = 1 + (len(X) >= FEWEST_ROWS)
+    steps = searches * len(Z) + _sample(X, limit)
+    with progress_bar("compare features", steps, show=progress) as advance:
         same = [same_rows(X, Z, limit["same_features"], advance), _same_files(train, test)]
         near = []
         if len(X) >= FEWEST_ROWS:
@@ -200,12 +203,8 @@ def read_features(data: Any, side: str) -> Any:
 
 
 def _labels_of(data: Any) -> np.ndarray | None:
-    if not isinstance(data, Features) or data.y is None:
-        return None
     # Numbers may stand for different classes on the two sides; their names do not.
-    if data.class_names and np.asarray(data.y).dtype.kind in "iu":
-        return np.array(data.class_names)[data.y]
-    return np.asarray(data.y)
+    return named_labels(data) if isinstance(data, Features) else None
 
 
 def _sample(X: Any, limit: dict[str, float]) -> int:
@@ -254,7 +253,7 @@ def _one_side(side: Any) -> Any:
     if not hasattr(side, "__len__") or not hasattr(side, "__getitem__"):
         raise FeatxError(
             f"Expected images that can be counted and taken by number, got {type(side).__name__}. Pass an "
-            "array (N, C, H, W) or a list of paths."
+            "array (N, C, H, W) or a list of paths or Pillow images."
         )
     return side
 
@@ -312,13 +311,15 @@ def _file_key(path: str) -> bytes | None:
 
 
 def _same_pixels(train: Any, test: Any) -> np.ndarray:
-    if not (hasattr(train, "ndim") and hasattr(test, "ndim")):
-        return np.empty((0, 2), np.int64)  # files are compared as such
+    if not all(hasattr(side, "ndim") or isinstance(side, (list, tuple)) for side in (train, test)):
+        return np.empty((0, 2), np.int64)  # a data set is read once, for its looks
     return _pairs_of_equal(*([_pixel_key(image) for image in side] for side in (train, test)))
 
 
 def _pixel_key(image: Any) -> tuple[str, tuple[int, ...], bytes] | None:
-    pixels = np.ascontiguousarray(as_numpy(image))
+    if isinstance(image, (str, os.PathLike)):
+        return None  # files are compared as such
+    pixels = np.ascontiguousarray(as_numpy(image_of(image)))
     return str(pixels.dtype), pixels.shape, hashlib.sha256(pixels.tobytes()).digest()
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import featx
 from featx.features import Features
@@ -351,6 +352,30 @@ def test_equal_pixels_are_exact_duplicates(digits):
     assert pairs == [[90 + i, i] for i in range(10)]
 
 
+def test_images_may_be_pillows(digits):
+    def pictures(images):
+        return [Image.fromarray(image[0].numpy()) for image in images]
+
+    images = pictures(digits.images[:300]), pictures(digits.images[298:310])
+    found = check_split(rows(0, 300), rows(1, 12), images=images)
+    assert found["exact_duplicates"].numbers["pairs"].tolist() == [[298, 0], [299, 1]]
+    turned = pictures(digits.images[:10].flip(3))
+    found = check_split(rows(0, 300), rows(1, 10), images=(images[0], turned))
+    pairs = found["near_duplicates"].numbers["pairs"]
+    assert len({(i, i) for i in range(10)} & set(map(tuple, pairs.tolist()))) >= 9
+
+
+def test_pillows_of_other_palettes_are_other_pictures():
+    def picture(colour):
+        image = Image.new("P", (8, 8))
+        image.putpalette(colour)
+        return image
+
+    red, blue = picture([255, 0, 0]), picture([0, 0, 255])
+    found = check_split(rows(0, 40), rows(1, 2), images=([red] * 40, [blue] * 2))
+    assert "exact_duplicates" not in found
+
+
 def test_groups(tmp_path):
     X, Z = rows(0), rows(1, 10)
     groups = ([f"p{row % 20}" for row in range(60)], [f"p{row + 15}" for row in range(10)])
@@ -408,6 +433,8 @@ def test_progress_is_shown_when_asked_for(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
     check_split(rows(0), rows(1), progress=True)
     assert "compare features: 180 of 180" in capsys.readouterr().err
+    check_split(rows(0, 12), rows(1), progress=True)  # too few rows for the second search
+    assert "compare features: 60 of 60" in capsys.readouterr().err
 
 
 def test_the_finding_goes_into_json():
@@ -443,6 +470,11 @@ nan[17, 3] = np.nan
             "one test image for each of the 60 rows, got 3",
         ),
         ((rows(0), rows(1)), {"images": (iter([]), iter([]))}, "counted and taken by number"),
+        (
+            (rows(0), rows(1)),
+            {"images": ([0.5] * 60, [0.5] * 60)},
+            "an image or its path, got float",
+        ),
         ((rows(0), rows(1)), {"groups": ([1], [2])}, "each of the 60 training rows, got 1"),
         ((rows(0), rows(1)), {"groups": ([], [])}, "each of the 60 training rows, got 0"),
         ((rows(0), rows(1)), {"groups": (5, 6)}, r"training groups \(N,\), got the shape \(\)"),
