@@ -213,7 +213,8 @@ def about_errors(
     positive = numbers["positive"]
     if positive is None:
         return
-    if costs is not None and numbers["cost"] >= numbers["guessing_cost"]:
+    # who makes no error that costs cannot do better, even where guessing costs nothing either
+    if costs is not None and 0 < numbers["cost"] >= numbers["guessing_cost"]:
         yield Finding(
             "costlier_than_guessing",
             f"A row costs {numbers['cost']:.3g} on average; always giving the cheaper answer costs "

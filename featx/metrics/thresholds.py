@@ -104,6 +104,10 @@ class ThresholdChoice(Shown):
             When they are not.
         """
         positive = self.classes.index(self.positive)
+        if not as_numpy(y_score).ndim:
+            raise FeatxError(
+                "Expected scores (N,) or (N, 2), got one number. Write predict([score]) for one row."
+            )
         rows = len(as_numpy(y_score))
         probability, score = read_scores(y_score, rows, self.classes, positive, self.score_type)
         cut = score if probability is None else probability

@@ -411,6 +411,12 @@ def test_a_model_that_costs_more_than_a_constant_answer_is_named():
     assert numbers == {"cost": pytest.approx(1.005), "guessing_cost": pytest.approx(0.05)}
 
 
+def test_who_makes_no_error_does_not_cost_more_than_guessing():
+    report = featx.evaluate([1, 1, 0], [1, 1, 0], positive=1, cost_fp=0, cost_fn=1)
+    assert report.cost == report.guessing_cost == 0
+    assert "costlier_than_guessing" not in report.findings
+
+
 def test_logits_rank_where_probabilities_are_rounded_to_one():
     rng = np.random.default_rng(0)
     logits = np.concatenate([rng.uniform(38, 43, 50), rng.uniform(60, 109, 50)])

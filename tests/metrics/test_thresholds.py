@@ -239,6 +239,12 @@ def test_a_choice_speaks_in_text_html_json_and_picture():
 COSTS = {"cost_fp": 1, "cost_fn": 1}
 
 
+def test_one_number_is_no_scores_to_predict_from():
+    choice = featx.choose_threshold([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], **COSTS)
+    with pytest.raises(featx.FeatxError, match=r"scores \(N,\) or \(N, 2\), got one number"):
+        choice.predict(0.7)
+
+
 @pytest.mark.parametrize(
     ("y", "score", "options", "message"),
     [
