@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -16,12 +17,18 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return (
+    """Return how many processor cores this process may use: of the machine's, or its container's."""
+    count = (
         len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else psutil.cpu_count() or 1
     )
+    try:  # a container may have the time of fewer cores than it sees
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        count = min(count, math.ceil(int(quota) / int(period)))  # "max" where there is no limit
+    except (OSError, ValueError):
+        pass
+    return count
 
 
 def free_memory(device: torch.device | None = None) -> int:

@@ -18,7 +18,7 @@ from featx.backbones import Backbone
 from featx.extraction import extract
 from featx.inference import Settings, choose, forward, same_features
 from featx.layers import LayerReader
-from featx.machine import has_compiler
+from featx.machine import cores, has_compiler
 
 from .test_architectures import SMALL
 
@@ -531,3 +531,15 @@ def test_settings_that_change_nothing_run_the_model_itself():
         assert str(Settings("bfloat16", True, True, True, True)) == (
             "bfloat16 weights, channels_last, BatchNorm folded, compiled"
         )
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("150000 100000", 2), ("50000 100000", 1), ("1600000 100000", 8), ("max 100000", 8), ("", 8)],
+)
+def test_no_more_cores_are_counted_than_a_container_may_use(said, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr("featx.machine._CGROUP", tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: range(8), raising=False)
+    assert cores() == 8
+    (tmp_path / "cpu.max").write_text(f"{said}\n")
+    assert cores() == expected
