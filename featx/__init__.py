@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # the same names, spelled out for editors and type checkers
     from featx import datasets as datasets
+    from featx import images as images
     from featx import metrics as metrics
     from featx import pitfalls as pitfalls
     from featx import plots as plots
@@ -85,7 +86,7 @@ _HOME = {
     "trace_shapes": "shapes",
     "stage_names": "stages",
 }
-_SUBMODULES = ("datasets", "metrics", "pitfalls", "plots", "study")
+_SUBMODULES = ("datasets", "images", "metrics", "pitfalls", "plots", "study")
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
 
