@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from featx.errors import FeatxError
 
-__all__ = ["as_numpy", "plain"]
+__all__ = ["as_numpy", "channels_last", "plain"]
 
 
 def as_numpy(values: Any) -> np.ndarray:
@@ -17,7 +18,7 @@ def as_numpy(values: Any) -> np.ndarray:
     Parameters
     ----------
     values
-        What `numpy.asarray` takes, or a tensor, with or without gradients.
+        What `numpy.asarray` takes, or a tensor, or a list of tensors, with or without gradients.
 
     Returns
     -------
@@ -39,6 +40,8 @@ def as_numpy(values: Any) -> np.ndarray:
         values = values.detach().cpu()
         values = values.float() if str(values.dtype) == "torch.bfloat16" else values
         return values.numpy()
+    if isinstance(values, (list, tuple)):  # NumPy refuses tensors that have their graph
+        values = [as_numpy(item) if hasattr(item, "detach") else item for item in values]
     try:
         return np.asarray(values)
     except ValueError as error:
@@ -46,6 +49,34 @@ def as_numpy(values: Any) -> np.ndarray:
             "Expected rows of one length, got a list of parts of different lengths. Join batches first, with "
             "numpy.concatenate or torch.cat."
         ) from error
+
+
+def channels_last(shape: Sequence[int], size: Sequence[int] = (1, 1)) -> bool:
+    """Tell where a feature map has its channels: height and width keep the proportion of the images.
+
+    Parameters
+    ----------
+    shape
+        Of one image's map, three numbers.
+    size
+        Height and width of the images that it was made of; by default of a square.
+
+    Returns
+    -------
+    bool
+        True for ``(H, W, C)``, as Swin has it; False for ``(C, H, W)``, and where both would fit.
+
+    Examples
+    --------
+    >>> channels_last((7, 7, 96)), channels_last((96, 7, 7)), channels_last((64, 64, 96), (128, 192))
+    (True, False, False)
+    """
+    if len(shape) != 3:
+        return False
+    height, width = size
+    # Each layer rounds a size to whole places: the proportion may be off by less than one.
+    first, last = (abs(h * width - w * height) for h, w in (shape[1:], shape[:2]))
+    return last < max(size) <= first
 
 
 def plain(value: Any) -> Any:

@@ -337,6 +337,11 @@ def remove_head(model: nn.Module) -> int:
     int
         ``num_features``: `model(x)` now has the shape ``(N, num_features)``.
 
+    Raises
+    ------
+    FeatxError
+        When `model` is no torch module, or no head is found.
+
     Examples
     --------
     >>> import torch

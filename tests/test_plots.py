@@ -387,6 +387,7 @@ def test_axes_from_elsewhere_say_nothing():
         (partial(plots.plot_roc, [0, np.nan], [0, 1]), "finite numbers in fpr"),
         (partial(plots.plot_roc, [], []), "T from 1"),
         (partial(plots.plot_threshold_sweep, SimpleNamespace(floor=None, sweep={})), "'threshold'"),
+        (partial(plots.plot_threshold_sweep, 0.5), "sweep has 'threshold', got float"),
         (
             partial(
                 plots.plot_threshold_sweep, SimpleNamespace(floor=None, sweep={"threshold": T})
@@ -413,6 +414,8 @@ def test_axes_from_elsewhere_say_nothing():
         (partial(plots.plot_feature_maps, np.zeros((8, 8))), "a layer that has places"),
         (partial(plots.plot_few_label_accuracy, {}), "an empty one"),
         (partial(plots.plot_regularisation_path, {"C": [1]}, 1), r"train_score \(0,\)"),
+        (partial(plots.plot_regularisation_path, None, 1), r'LinearProbe\("path"\)'),
+        (partial(plots.plot_shapes, (1, 1, 8, 8)), "featx.trace_shapes"),
     ],
 )
 def test_wrong_use_is_told(draw, says):

@@ -124,7 +124,7 @@ def plot_regularisation_path(
     Raises
     ------
     FeatxError
-        When the arrays are not of one length.
+        When `path` is none, or its arrays are not of one length.
 
     Examples
     --------
@@ -133,6 +133,11 @@ def plot_regularisation_path(
     'Score over regularisation, C from 0.1 to 10. At the picked C = 1: 0.900 on rows trained on, 0.800 on
     rows held out.'
     """
+    if not isinstance(path, Mapping):
+        raise FeatxError(
+            f"Expected a path of scores over C, got {type(path).__name__}. Only a "
+            'LinearProbe("path") that is fitted has one: its path_.'
+        )
     keys = {"train_score": "trained on", "val_score": "held out"}
     C, *scores = series(
         {key: path.get(key, ()) for key in ("C", *keys)}, "LinearProbe.path_ has them."

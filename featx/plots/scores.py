@@ -408,7 +408,7 @@ def plot_threshold_sweep(choice: ThresholdChoice, ax: Axes | None = None) -> Axe
     Raises
     ------
     FeatxError
-        When the choice holds no sweep.
+        When `choice` is none, or holds no sweep.
 
     Examples
     --------
@@ -418,7 +418,7 @@ def plot_threshold_sweep(choice: ThresholdChoice, ax: Axes | None = None) -> Axe
     'Mean cost a row over the threshold, from 0.1 to 0.8. At the chosen threshold 0.225 it is 0.25: misses
     0, false alarms 0.25. The lowest threshold costs 0.5, the highest 2.5. The usual 0.5 costs 1.25.'
     """
-    by_cost = choice.floor is None
+    by_cost = getattr(choice, "floor", None) is None
     names = ("cost_fn", "cost_fp", "cost") if by_cost else ("precision", "recall")
     advice = "featx.choose_threshold gives a choice with its sweep."
     sweep = getattr(choice, "sweep", None) or {}

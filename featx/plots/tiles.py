@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from featx.arrays import as_numpy
+from featx.arrays import as_numpy, channels_last
 from featx.errors import FeatxError, whole_number
 from featx.plots.style import (
     COLOURS,
@@ -383,6 +383,11 @@ def plot_shapes(trace: ShapeTrace, ax: Axes | None = None) -> Axes:
         (pixels, tokens), both on a scale that brings large and small together. Beside it its name
         and the shape of one image. Colour and hatching say what kind it is.
 
+    Raises
+    ------
+    FeatxError
+        When `trace` is none.
+
     Examples
     --------
     >>> from torch import nn
@@ -392,10 +397,17 @@ def plot_shapes(trace: ShapeTrace, ax: Axes | None = None) -> Axes:
     'The shapes of one image on its way through Sequential: input 1 x 8 x 8, 0 8 x 6 x 6, 1 8 x 1 x 1,
     2 8.'
     """
+    if not hasattr(trace, "stages"):
+        raise FeatxError(
+            f"Expected a trace of shapes, got {type(trace).__name__}. Make one with "
+            "featx.trace_shapes(model, (1, 3, 224, 224))."
+        )
     steps = [(name, shape[1:]) for name, shape in trace.stages()]
     kinds = [_kind(shape) for _, shape in steps]
     names = [textwrap.fill(name, 26, break_long_words=False) for name, _ in steps]
-    channels, places = np.array([_channels_and_places(shape) for _, shape in steps], dtype=float).T
+    size = steps[0][1][-2:] if len(steps[0][1]) == 3 else (1, 1)  # of the image
+    sizes = [_channels_and_places(shape, size) for _, shape in steps]
+    channels, places = np.array(sizes, dtype=float).T
     widths = 0.8 + 5.2 * np.sqrt(channels / channels.max())
     heights = 0.4 + 2.4 * (places / places.max()) ** 0.25
     heights = np.maximum(heights, [0.8 * (1 + name.count("\n")) for name in names])
@@ -440,9 +452,9 @@ def _kind(shape: tuple[int, ...]) -> str:
     return {0: "one number", 1: "features or scores", 2: "tokens"}.get(len(shape), "feature map")
 
 
-def _channels_and_places(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Tell channels from pixels: they are last for tokens, and where the others are a square."""
-    last = len(shape) < 3 or (shape[0] == shape[1] != shape[2])
+def _channels_and_places(shape: tuple[int, ...], size: tuple[int, ...]) -> tuple[int, int]:
+    """Tell channels from pixels, in a step on the way of an image of height and width `size`."""
+    last = len(shape) < 3 or channels_last(shape, size)
     channels = (shape[-1] if last else shape[0]) if shape else 1
     return max(channels, 1), max(math.prod(shape) // max(channels, 1), 1)
 
