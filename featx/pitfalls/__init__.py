@@ -6,9 +6,9 @@ A check returns `featx.Findings`, and prints nothing. The limits that can be mov
 from featx.pitfalls.classes import check_imbalance
 from featx.pitfalls.fits import check_fit
 from featx.pitfalls.leaks import LeakComparison, compare_leak
+from featx.pitfalls.limits import THRESHOLDS
 from featx.pitfalls.preprocessing import check_preprocessing
 from featx.pitfalls.splits import check_split
-from featx.pitfalls.thresholds import THRESHOLDS
 
 __all__ = [
     "THRESHOLDS",

@@ -11,7 +11,7 @@ from featx.arrays import as_numpy
 from featx.errors import FeatxError
 from featx.findings import Finding, Findings, with_overrides
 from featx.metrics.predictions import read_labels
-from featx.pitfalls.thresholds import THRESHOLDS
+from featx.pitfalls.limits import THRESHOLDS
 
 __all__ = ["check_imbalance"]
 

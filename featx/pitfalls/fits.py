@@ -11,7 +11,7 @@ import numpy as np
 from featx.arrays import as_numpy
 from featx.errors import FeatxError
 from featx.findings import Finding, Findings, with_overrides
-from featx.pitfalls.thresholds import THRESHOLDS
+from featx.pitfalls.limits import THRESHOLDS
 from featx.wording import first_line
 
 __all__ = ["check_fit"]

@@ -27,7 +27,7 @@ from featx.pitfalls.duplicates import (
     looks_of,
     same_rows,
 )
-from featx.pitfalls.thresholds import THRESHOLDS
+from featx.pitfalls.limits import THRESHOLDS
 from featx.progress import progress_bar
 from featx.wording import first_line
 
