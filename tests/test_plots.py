@@ -416,6 +416,10 @@ def test_axes_from_elsewhere_say_nothing():
         (partial(plots.plot_regularisation_path, {"C": [1]}, 1), r"train_score \(0,\)"),
         (partial(plots.plot_regularisation_path, None, 1), r'LinearProbe\("path"\)'),
         (partial(plots.plot_shapes, (1, 1, 8, 8)), "featx.trace_shapes"),
+        (
+            partial(plots.plot_shapes, torch.nn.ModuleDict({"stages": torch.nn.Identity()})),
+            "featx.trace_shapes",
+        ),
     ],
 )
 def test_wrong_use_is_told(draw, says):

@@ -448,7 +448,7 @@ def plot_threshold_sweep(choice: ThresholdChoice, ax: Axes | None = None) -> Axe
     span = f"over the threshold, from {at[0]:.3g} to {at[-1]:.3g}."
     if by_cost:
         total = lines[-1]
-        usual = getattr(choice, "usual", None)
+        usual = choice.usual
         beside = f" The usual {usual['threshold']:g} costs {usual['cost']:.3g}." if usual else ""
         return described(
             ax,
@@ -493,7 +493,7 @@ def _draw_costs(ax: Axes, choice: Any, at: np.ndarray, costs: list[np.ndarray]) 
         ax.plot(at, cost, drawstyle="steps-pre", label=name, **look)
     ax.set(ylabel="mean cost a row", title="What each threshold costs")
     ax.set_ylim(bottom=-0.03 * costs[-1].max())
-    usual = getattr(choice, "usual", None)
+    usual = choice.usual
     if usual and at[0] <= usual["threshold"] <= at[-1] and usual["threshold"] != choice.threshold:
         label = f"usual threshold {usual['threshold']:g}: {usual['cost']:.3g} a row"
         ax.plot([usual["threshold"]], [usual["cost"]], **_USUAL, label=label)

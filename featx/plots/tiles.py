@@ -397,7 +397,7 @@ def plot_shapes(trace: ShapeTrace, ax: Axes | None = None) -> Axes:
     'The shapes of one image on its way through Sequential: input 1 x 8 x 8, 0 8 x 6 x 6, 1 8 x 1 x 1,
     2 8.'
     """
-    if not hasattr(trace, "stages"):
+    if not hasattr(type(trace), "stages"):  # of a model they may be a part
         raise FeatxError(
             f"Expected a trace of shapes, got {type(trace).__name__}. Make one with "
             "featx.trace_shapes(model, (1, 3, 224, 224))."
