@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,13 +79,20 @@ def receive(channel: socket.socket) -> dict[str, Any]:
     Broken
         When the other side ends, or what it says has not the expected form.
     TimeoutError
-        When the channel has a timeout and it runs out.
+        When the channel has a timeout and it runs out before the whole message is there.
     """
-    (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size))
-    if length > LARGEST_MESSAGE:
-        raise Broken(f"a message of {length} bytes")
+    timeout = channel.gettimeout()
+    end = None if timeout is None else time.monotonic() + timeout
     try:
-        message = json.loads(_exactly(channel, length))
+        (length,) = _LENGTH.unpack(_exactly(channel, _LENGTH.size, end))
+        if length > LARGEST_MESSAGE:
+            raise Broken(f"a message of {length} bytes")
+        body = _exactly(channel, length, end)
+    finally:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            channel.settimeout(timeout)
+    try:
+        message = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Broken("a message that is no JSON") from error
     if not isinstance(message, dict):
@@ -91,10 +100,12 @@ def receive(channel: socket.socket) -> dict[str, Any]:
     return message
 
 
-def _exactly(channel: socket.socket, length: int) -> bytes:
+def _exactly(channel: socket.socket, length: int, end: float | None) -> bytes:
     parts = []
     while length:
         try:
+            if end is not None:  # one byte in time must not win time for the next
+                channel.settimeout(max(end - time.monotonic(), 1e-3))
             part = channel.recv(min(length, 2**20))
         except TimeoutError:
             raise

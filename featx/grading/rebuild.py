@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -172,7 +173,7 @@ def _sort(
     submitted: list[Cell], own: dict[str, NotebookNode], notes: list[str]
 ) -> tuple[dict[str, str], dict[str | None, list[Part]]]:
     """Part a student's cells: what replaces a cell of the instructor's, and what stands behind which."""
-    keys = [_match(cell, own) for cell in submitted]
+    keys = _match(submitted, own)
     # Of several cells with one name (JupyterLab copies it when a cell is split) the last that says
     # something is the answer; those before it run before it.
     last = {
@@ -182,7 +183,7 @@ def _sort(
     }
     first = {key: place for place, key in reversed(list(enumerate(keys))) if key}
     chosen = first | last
-    twice = sorted({key for key in keys if key and keys.count(key) > 1})
+    twice = sorted(key for key, times in Counter(keys).items() if key and times > 1)
     if twice:
         notes.append(f"There more than once: {', '.join(map(ascii, twice))}; the last one counts.")
     taken: dict[str, str] = {}
@@ -205,18 +206,34 @@ def _sort(
     return taken, added
 
 
-def _match(cell: Cell, own: dict[str, NotebookNode]) -> str | None:
-    """Find the cell of the instructor's that a student's cell is."""
-    if cell.grade_id is not None:
-        return cell.grade_id if cell.grade_id in own else None
-    # Cells that nbgrader does not know, and those that lost their metadata in another program, have their
-    # id; in older formats only their text.
-    for key, node in own.items():
-        if cell.cell_id is not None and node.get("id") == cell.cell_id:
-            return key
-        if not grade_id_of(node) and node.source == cell.source:
-            return key
-    return None
+def _match(submitted: list[Cell], own: dict[str, NotebookNode]) -> list[str | None]:
+    """Find the cell of the instructor's that each of a student's cells is."""
+    # Cells that nbgrader does not know, and those that lost their metadata in another program, have their id.
+    by_id = {node["id"]: key for key, node in reversed(own.items()) if "id" in node}
+    keys = [
+        by_id.get(cell.cell_id or "")
+        if cell.grade_id is None
+        else cell.grade_id
+        if cell.grade_id in own
+        else None
+        for cell in submitted
+    ]
+    # In older formats they have only their text. Several may have the same: each is taken once, and only
+    # where it stood, between the cells that are known around it.
+    order = list(own)
+    free = [key for key in order if not grade_id_of(own[key]) and key not in keys]
+    ends = [len(order)]
+    for key in reversed(keys):
+        ends.append(order.index(key) if key else ends[-1])
+    begin = 0
+    for place, (cell, end) in enumerate(zip(submitted, ends[:0:-1], strict=True)):
+        if keys[place] is None and cell.grade_id is None:
+            fits = (k for k in order[begin:end] if k in free and own[k].source == cell.source)
+            keys[place] = next(fits, None)
+            free = [each for each in free if each != keys[place]]
+        if key := keys[place]:
+            begin = order.index(key) + 1
+    return keys
 
 
 def _key(node: NotebookNode, place: int) -> str:

@@ -99,6 +99,61 @@ def test_an_unlocked_cell_of_the_instructors_is_the_students_to_change() -> None
     assert "my notes = 1" in sources([Cell("my notes = 1", cell_id="notes")])
 
 
+REPEATED = Instructor(
+    new_notebook(
+        cells=[
+            new_markdown_cell("---", id="m1"),
+            new_code_cell("", id="a1", metadata=nbgrader("first", solution=True)),
+            new_markdown_cell("---", id="m2"),
+            new_code_cell("", id="a2", metadata=nbgrader("second", solution=True)),
+        ]
+    ),
+    {"first": "", "second": ""},
+)
+
+
+def of_repeated(*submitted: Cell) -> list[str]:
+    rebuilt = rebuild(REPEATED, list(submitted))
+    assert not rebuilt.notes
+    return [part.node.source for part in rebuilt.parts]
+
+
+@pytest.mark.parametrize("ids", [("m1", "m2"), (None, None)], ids=["ids", "no ids"])
+def test_of_cells_with_one_text_each_is_itself(ids: tuple[str | None, str | None]) -> None:
+    assert of_repeated(
+        Cell("---", "markdown", ids[0]),
+        Cell("f = 1", grade_id="first"),
+        Cell("---", "markdown", ids[1]),
+        Cell("h = f"),
+        Cell("g = h", grade_id="second"),
+    ) == ["---", "f = 1", "---", "h = f", "g = h"]
+
+
+def test_of_cells_with_one_text_one_may_be_gone() -> None:
+    assert of_repeated(
+        Cell("f = 1", grade_id="first"),
+        Cell("---", "markdown"),
+        Cell("h = f"),
+        Cell("g = h", grade_id="second"),
+    ) == ["---", "f = 1", "---", "h = f", "g = h"]
+
+
+@pytest.mark.parametrize("ids", [("m1", "m2"), (None, None)], ids=["ids", "no ids"])
+def test_a_cell_of_the_students_with_a_text_of_the_instructors_is_added(
+    ids: tuple[str | None, str | None],
+) -> None:
+    assert of_repeated(
+        Cell("---", "markdown", ids[0]),
+        Cell("---", "markdown"),
+        Cell("h = 1"),
+        Cell("f = h", grade_id="first"),
+        Cell("---", "markdown", ids[1]),
+        Cell("---", "markdown", "mine"),
+        Cell("i = f"),
+        Cell("g = i", grade_id="second"),
+    ) == ["---", "---", "h = 1", "f = h", "---", "---", "i = f", "g = i"]
+
+
 def test_a_split_answer_runs_in_order() -> None:
     halves = [Cell("g = 1", grade_id="answer"), Cell("f = g", grade_id="answer")]
     taken = sources(halves)

@@ -27,7 +27,7 @@ LONGEST = 90
 NOT_SAFE = {
     *("endless-and-deaf", "endless-and-catching", "fork-bomb", "full-disk"),
     *("memory", "memory-by-and-by", "memory-of-torch", "process-left", "background-process"),
-    *("kill-all", "kill-init", "kills-itself", "writes-to-channel", "closes-channel"),
+    *("kill-all", "kill-init", "kills-itself", "writes-to-channel", "closes-channel", "drips"),
     *("reads-files", "writes-files", "network", "mounts", "ptrace", "new-namespace"),
 }
 

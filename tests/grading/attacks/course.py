@@ -41,6 +41,9 @@ ANSWERS = {
     "baseline": EXERCISE.solution,
 }
 
+#: A line is drawn above these.
+RULED = ("double", "first")
+
 TESTS = {
     "square": """
 assert square(3) == 9, "square(3) should be 9"
@@ -153,6 +156,8 @@ def make_course(folder: Path) -> None:
         new_code_cell("import math"),  # given, and neither locked nor known to nbgrader
     ]
     for name, points in POINTS.items():
+        if name in RULED:
+            cells.append(new_markdown_cell("---"))  # the same text twice
         cells += [
             _cell(f"answer-{name}", _STARTERS[name], solution=True),
             _cell(f"test-{name}", TESTS[name].strip(), locked=True, points=points),

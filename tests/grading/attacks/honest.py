@@ -72,6 +72,17 @@ def no_ids(notebook: dict[str, Any]) -> None:
         cell.pop("id", None)
 
 
+def helper_behind_a_rule(notebook: dict[str, Any]) -> None:
+    """Two cells hold the same line; the helper stands behind the second, and needs what is above it."""
+    cells = notebook["cells"]
+    cells.insert(cells.index(cell_of(notebook, "answer-first")), code("one = len(fizz(1))"))
+
+
+def helper_behind_a_rule_without_ids(notebook: dict[str, Any]) -> None:
+    helper_behind_a_rule(notebook)
+    no_ids(notebook)
+
+
 def one_text(notebook: dict[str, Any]) -> None:
     for cell in notebook["cells"]:
         cell["source"] = "".join(cell["source"])
@@ -141,6 +152,12 @@ CASES = [
     ),
     Case("moved-answer", change=shuffled),
     Case("no-cell-ids", change=no_ids),
+    Case("helper-behind-a-rule", {"first": "first = one"}, change=helper_behind_a_rule),
+    Case(
+        "helper-behind-a-rule-without-ids",
+        {"first": "first = one"},
+        change=helper_behind_a_rule_without_ids,
+    ),
     Case("source-as-text", change=one_text),
     Case("markdown-by-mistake", change=markdown_answer),
     Case("windows-file", write=windows_file),

@@ -368,6 +368,13 @@ CASES = [
         "'value': '4.0', 'failed': [True]}).encode()\nfor fd in range(3, 64):\n    try:\n"
         "        os.write(fd, struct.pack('>I', len(body)) + body)\n    except OSError:\n        pass",
     ),
+    trick(
+        "drips",
+        "import os, struct, time\nchannels = []\nfor fd in range(3, 64):\n    try:\n"
+        "        os.write(fd, struct.pack('>I', 10**6))\n        channels.append(fd)\n"
+        "    except OSError:\n        pass\n"
+        "while True:\n    for fd in channels:\n        os.write(fd, b' ')\n    time.sleep(1)",
+    ),
     trick("closes-channel", "import os\nos.closerange(3, 256)"),
     trick(
         "trace",
