@@ -23,14 +23,10 @@ from typing import Any, NoReturn
 from featx.grading.controls import OTHER, other
 from featx.grading.originals import Originals
 from featx.grading.protocol import Broken, Limits, receive, send
-from featx.grading.shell import Outputs, Shell, Stream, make_shell
+from featx.grading.shell import LONGEST_TEXT, Outputs, Shell, Stream, make_shell
 from featx.study.exercises import observe_function
 
 __all__ = ["run"]
-
-#: Characters of an answer to a question, and of the value of a test.
-LONGEST_TEXT = 20_000
-
 
 SHELL = make_shell()
 ORIGINALS = Originals()
@@ -103,7 +99,7 @@ class Session:
         try:
             done = getattr(self, f"_{request['op']}")(request)
         except (Exception, KeyboardInterrupt, SystemExit, GeneratorExit) as error:
-            done = {"fault": f"{type(error).__name__}: {error}"[:LONGEST_TEXT]}
+            done = {"fault": _said(error)[:LONGEST_TEXT]}
         return {**done, "outputs": self._outputs.shown}
 
     def _file(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -195,10 +191,12 @@ class Session:
         except (Exception, SystemExit, GeneratorExit) as raised:
             error = type(raised).__name__
             # The message of the test is for the student, its source is not.
-            self._outputs.error(error, str(raised), [_said(raised)])
-        made = {k: v for k, v in names.items() if start.get(k, self) is not v} if keep else {}
-        names.clear()
-        names |= students | made
+            said = _said(raised)
+            self._outputs.error(error, said.removeprefix(f"{error}: "), [said])
+        finally:  # an interruption ends the test as well
+            made = {k: v for k, v in names.items() if start.get(k, self) is not v} if keep else {}
+            names.clear()
+            names |= students | made
         if value is not None:
             self._outputs.show("execute_result", {"text/plain": value}, execution_count=None)
         return error, value

@@ -17,9 +17,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets import Type
 from traitlets.config import Config
 
-__all__ = ["Outputs", "Shell", "Stream", "make_shell"]
+__all__ = ["LONGEST_TEXT", "Outputs", "Shell", "Stream", "make_shell"]
 
-#: Characters of a traceback.
+#: Characters of a traceback, of an answer to a question, and of the value of a test.
 LONGEST_TEXT = 20_000
 
 
