@@ -8,8 +8,15 @@ from collections.abc import Iterator
 from types import CellType, FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["Originals"]
+__all__ = ["SHARED", "Originals"]
 
+#: What the exercises share: each of their modules whose name begins with one underscore.
+SHARED = (
+    "featx.study.exercises._observing",
+    "featx.study.exercises._plain",
+    "featx.study.exercises._scores",
+    "featx.study.exercises._splits",
+)
 #: Modules, and classes in them, whose attributes tests call.
 GUARDED = (
     "builtins",
@@ -43,10 +50,7 @@ GUARDED = (
     "torchvision.models.resnet",
     "featx",
     "featx.study.exercises",
-    "featx.study.exercises._observing",
-    "featx.study.exercises._plain",
-    "featx.study.exercises._scores",
-    "featx.study.exercises._splits",
+    *SHARED,
 )
 GUARDED_CLASSES = (
     ("torch", "Tensor"),

@@ -79,10 +79,7 @@ def list_samples(assignment: Assignment, students: int | None = None) -> list[Sa
     """
     mistakes = {item.id: _mistakes(item.id, bool(item.question)) for item in assignment.items}
     most = 2 + max(map(len, mistakes.values()))
-    samples = [
-        Sample("", dict.fromkeys(mistakes, RIGHT)),
-        Sample("", dict.fromkeys(mistakes, NOTHING)),
-    ]
+    all_given = [dict.fromkeys(mistakes, RIGHT), dict.fromkeys(mistakes, NOTHING)]
     for number in range((students or most) - 2):
         given = {}
         for place, (item_id, wrong) in enumerate(mistakes.items()):
@@ -91,8 +88,8 @@ def list_samples(assignment: Assignment, students: int | None = None) -> list[Sa
             turn = number if not later else number + place
             wanted = number < len(wrong) if not later else turn % 3 == 0
             given[item_id] = wrong[turn % len(wrong)] if wanted else RIGHT
-        samples.append(Sample("", given))
-    return [Sample(_name(number), each.given) for number, each in enumerate(samples)][:students]
+        all_given.append(given)
+    return [Sample(_name(number), given) for number, given in enumerate(all_given)][:students]
 
 
 def write_sample(

@@ -14,7 +14,8 @@ from featx.study.verdicts import Verdict
 
 __all__ = ["OUTCOMES", "Score", "score_test"]
 
-#: What can come of a graded cell.
+#: What can come of a cell that was graded. Beside these a report counts as ``"infrastructure"`` the cells of
+#: submissions that could not be.
 OUTCOMES = (
     "correct",
     "partial",
@@ -25,16 +26,7 @@ OUTCOMES = (
     "crashed",
     "tampered",
     "missing",
-    "infrastructure",
 )
-
-_FROM_STATUS = {
-    "correct": "correct",
-    "partial": "partial",
-    "wrong": "wrong",
-    "error": "error",
-    "not_attempted": "missing",
-}
 
 _EXPLAINED = {
     "timeout": "A cell of this question ran longer than is allowed, and was stopped.",
@@ -95,9 +87,10 @@ def score_test(rebuilt: Rebuilt, place: int, ran: dict[int, Ran]) -> Score:
     possible = float(part.node.metadata["nbgrader"]["points"])
     test = ran.get(place, Ran("crashed"))
     mark = read_mark(part.node.source)
-    judge = _judge_assertions if mark is None else _judge_mark
     try:
-        score = judge(test, possible, mark)  # type: ignore[arg-type]
+        score = (
+            _judge_assertions(test, possible) if mark is None else _judge_mark(test, possible, mark)
+        )
     except Exception as error:
         # Only an observation that nobody's observer made can lead to an error here.
         return _none(possible, "tampered", (f"The reply could not be judged: {error!r}.",))
@@ -132,11 +125,11 @@ def _judge_mark(test: Ran, possible: float, mark: Mark) -> Score:
 def _from_verdict(verdict: Verdict, possible: float, notes: tuple[str, ...]) -> Score:
     text, points = report(verdict, possible)
     outputs = [{"output_type": "stream", "name": "stdout", "text": text}]
-    outcome = _FROM_STATUS[verdict.status]
+    outcome = "missing" if verdict.status == "not_attempted" else verdict.status
     return Score(points, possible, outcome, outputs, verdict.misconception, notes)
 
 
-def _judge_assertions(test: Ran, possible: float, _: None) -> Score:
+def _judge_assertions(test: Ran, possible: float) -> Score:
     """Judge a test of assertions: passed, failed, or worth the number that it ends with."""
     reply = test.reply
     if test.outcome != "ok":

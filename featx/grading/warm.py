@@ -17,6 +17,7 @@ import sys
 import traceback
 from typing import Any
 
+from featx.grading.originals import SHARED
 from featx.grading.protocol import Limits, receive, send
 
 __all__ = ["PRELOADED", "serve"]
@@ -47,10 +48,7 @@ PRELOADED = (
     "featx.backbones",
     "featx.datasets",
     "featx.study.exercises",
-    "featx.study.exercises._plain",
-    "featx.study.exercises._observing",
-    "featx.study.exercises._scores",
-    "featx.study.exercises._splits",
+    *SHARED,
 )
 
 
@@ -73,7 +71,7 @@ def serve(control: socket.socket, *, isolated: bool) -> None:
     send(control, {"ready": True})
     while True:
         try:
-            body, (channel,) = _receive_with_channel(control)
+            body, channel = _receive_with_channel(control)
         except Exception:
             return
         send(control, _handle(body, channel, control, isolated, runner))
@@ -153,13 +151,13 @@ def _start(channel: socket.socket, told: int, limits: Limits, isolated: bool, ru
 
 def _receive_with_channel(
     control: socket.socket,
-) -> tuple[dict[str, Any], tuple[socket.socket | None]]:
+) -> tuple[dict[str, Any], socket.socket | None]:
     """Receive a request; the descriptor comes with its first byte."""
     first, handles, _, _ = socket.recv_fds(control, 1, 1, socket.MSG_WAITALL)
     if not first:
         raise EOFError
     request = receive(control)
-    return request, (socket.socket(fileno=handles[0]) if handles else None,)
+    return request, socket.socket(fileno=handles[0]) if handles else None
 
 
 def main() -> None:

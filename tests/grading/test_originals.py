@@ -121,6 +121,6 @@ def test_what_exercises_share_is_loaded_before_the_fork_and_guarded():
     """By the name of its file: a new helper must not be forgotten."""
     folder = Path(exercises.__file__).parent
     shared = {f"featx.study.exercises.{file.stem}" for file in folder.glob("_[a-z]*.py")}
-    assert shared
+    assert shared == set(originals.SHARED)
     assert shared <= set(warm.PRELOADED)
     assert shared <= set(originals.GUARDED)
