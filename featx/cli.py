@@ -205,8 +205,8 @@ def lab(
 ) -> None:
     """Open JupyterLab on the lessons. Further options go to JupyterLab as they are."""
     from featx.lab import lessons_folder, serve
+    from featx.study.deck import what_is_due
     from featx.study.record import open_progress
-    from featx.study.summary import what_is_due
 
     if due := what_is_due(open_progress()):
         typer.echo(due)
@@ -469,7 +469,9 @@ def grade(
     student: Annotated[
         list[str] | None, typer.Option(help="Only this one; may be given several times.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(help="Submissions at a time: one a core.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Submissions at a time: one a core.")
+    ] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Run on a Dask cluster: tcp://HOST:8786.")
     ] = None,
@@ -533,7 +535,7 @@ def main(arguments: list[str] | None = None) -> None:
             if isinstance(error, OSError)
             else "Run it again with FEATX_TRACEBACK=1 in the environment, and report what that shows."
         )
-        said = f"{named_line(error)}"
+        said = named_line(error)
         _end_with(f"Expected to come to an end, but met {said}. {way_out}", 1)
 
 

@@ -32,7 +32,13 @@ class ProblemFound(FeatxError):
 
 
 def whole_number(
-    value: object, name: str, least: int = 1, *, beside: str = "", advice: str = ""
+    value: object,
+    name: str,
+    least: int = 1,
+    most: int | None = None,
+    *,
+    beside: str = "",
+    advice: str = "",
 ) -> int:
     """Return `value`, NumPy's kind of whole number too, as an int, or say what is wrong with it.
 
@@ -44,6 +50,8 @@ def whole_number(
         What the user calls it.
     least
         The smallest that will do.
+    most
+        The largest; None for any.
     beside
         What else it could have been, such as ``'"auto"'``.
     advice
@@ -57,7 +65,7 @@ def whole_number(
     Raises
     ------
     FeatxError
-        When it is none, or smaller. True and False are none.
+        When it is none, or out of these bounds. True and False are none.
 
     Examples
     --------
@@ -73,9 +81,10 @@ def whole_number(
         number = None if isinstance(value, bool) else operator.index(value)  # pyright: ignore[reportArgumentType]
     except TypeError:
         number = None
-    if number is None or number < least:
+    if number is None or number < least or (most is not None and number > most):
         also = f"{beside} or " if beside else ""
+        to = "" if most is None else f" to {most}"
         raise FeatxError(
-            f"Expected {name} to be {also}a whole number from {least}, got {value!r}. {advice}".rstrip()
+            f"Expected {name} to be {also}a whole number from {least}{to}, got {value!r}. {advice}".rstrip()
         )
     return number

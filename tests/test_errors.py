@@ -360,7 +360,11 @@ ON_THE_COMMAND_LINE: dict[str, tuple[str, int, str]] = {
     "quiz of no lesson": ("quiz --lesson 99", 2, "There are questions for the lessons"),
     "quiz of two things": ("quiz freeze-order --lesson 3", 2, "leave out one of the two"),
     "review of nothing": ("review --limit 0", 2, "Invalid value for '--limit'.* 1"),
-    "exam of a huge seed": (f"exam --seed {10**30}", 2, "at most 18 digits"),
+    "exam of a huge seed": (
+        f"exam --seed {10**30}",
+        2,
+        "Expected the seed to be a whole number from -.* to 9.*at most 18 digits",
+    ),
     "import of nothing": ("progress --import nowhere.json", 2, "Name the file"),
     "import of something else": (
         "progress --import {folder}/other.json",
@@ -384,6 +388,11 @@ ON_THE_COMMAND_LINE: dict[str, tuple[str, int, str]] = {
         "grade practice --course-dir {course} --student nobody --sandbox none",
         2,
         "Known names: |Nobody has",
+    ),
+    "grade by no jobs": (
+        "grade practice --sandbox none --jobs 0",
+        2,
+        "Invalid value for '--jobs'.* 1",
     ),
     "grade in a bubble": ("grade practice --sandbox bubble", 2, "auto, bwrap or none"),
     "grade with no time": (

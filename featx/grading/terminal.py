@@ -87,8 +87,6 @@ def grade_in_terminal(
     """
     if timeout is not None and not 0 < timeout < math.inf:
         raise FeatxError(f"Expected seconds above 0 for --timeout, got {timeout:g}.")
-    if jobs is not None and jobs < 1:
-        raise FeatxError(f"Expected 1 or more for --jobs, got {jobs}.")
     if watch and dry_run:
         raise FeatxError("Expected --watch or --dry-run, not both: what is watched is recorded.")
     kind = report_kind(report) if report is not None else ""

@@ -14,7 +14,7 @@ from featx.study.bank import list_questions, load_cards
 from featx.study.bank.questions import UNREADABLE
 from featx.study.record import Answer, Progress
 
-__all__ = ["answers_that_count", "due_items", "next_due", "schedule", "tries"]
+__all__ = ["answers_that_count", "due_items", "next_due", "schedule", "tries", "what_is_due"]
 
 # No fuzzing: the same answers give the same days.
 _SCHEDULER = Scheduler(enable_fuzzing=False)
@@ -128,6 +128,15 @@ def due_items(answers: Iterable[Answer], now: datetime | None = None) -> list[st
     now = now or datetime.now(UTC)
     deck = schedule(answers)
     return sorted((item for item, due in deck.items() if due <= now), key=lambda item: deck[item])
+
+
+def what_is_due(progress: Progress) -> str:
+    """Say in one sentence how much is due for review; empty when nothing is."""
+    due = len(due_items(answers_that_count(progress)))
+    if not due:
+        return ""
+    things = "1 thing is" if due == 1 else f"{due} things are"
+    return f"{things} due for review: `review()` in a notebook, or `featx review`."
 
 
 def next_due(answers: Iterable[Answer]) -> datetime | None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from featx.errors import FeatxError
+from featx.errors import FeatxError, whole_number
 from featx.findings import Finding, Findings
 from featx.study.bank import list_questions, load_question
 from featx.study.bank.questions import Question
@@ -94,11 +94,9 @@ def begin_exam(progress: Progress, seed: int | None = None) -> DrawnExam:
     FeatxError
         When the seed is no whole number of 64 bits, or the bank has too few questions.
     """
-    if seed is not None and not (isinstance(seed, int) and -(2**63) <= seed < 2**63):
-        raise FeatxError(
-            f"Expected a whole number of at most 18 digits as the seed, got {seed!r}. Leave it out to have "
-            "one drawn."
-        )
+    if seed is not None:
+        advice = "Give one of at most 18 digits, or leave it out to have one drawn."
+        seed = whole_number(seed, "the seed", -(2**63), 2**63 - 1, advice=advice)
     exams, done = progress.exams(), progress.handed_in()
     known = set(list_questions())
     for exam in reversed(exams):

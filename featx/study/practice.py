@@ -17,7 +17,7 @@ from featx.study.bank import (
     questions_of,
 )
 from featx.study.bank.questions import UNREADABLE
-from featx.study.deck import answers_that_count, due_items, tries
+from featx.study.deck import answers_that_count, due_items, tries, what_is_due
 from featx.study.exams import ExamReport, begin_exam, given_answers, report_exam
 from featx.study.exercises import Exercise, list_exercises, load_exercise
 from featx.study.record import Answer, DrawnExam, Progress, open_progress
@@ -29,7 +29,7 @@ from featx.study.showing import (
     show_verdict,
     to_html,
 )
-from featx.study.summary import Summary, summarise, what_is_due
+from featx.study.summary import Summary, summarise
 from featx.study.verdicts import Verdict, card_verdict
 from featx.wording import close_matches
 

@@ -15,7 +15,7 @@ from featx.study.record import Answer, Progress
 from featx.tables import Sheet, Shown, Table
 from featx.wording import counted
 
-__all__ = ["Summary", "earned", "summarise", "what_is_due"]
+__all__ = ["Summary", "earned", "summarise"]
 
 
 def earned(answers: list[Answer]) -> dict[str, float]:
@@ -35,15 +35,6 @@ def earned(answers: list[Answer]) -> dict[str, float]:
     for answer in tries(answers):
         best[answer.item] = max(answer.score, best.get(answer.item, 0.0))
     return best
-
-
-def what_is_due(progress: Progress) -> str:
-    """Say in one sentence how much is due for review; empty when nothing is."""
-    due = len(due_items(answers_that_count(progress)))
-    if not due:
-        return ""
-    things = "1 thing is" if due == 1 else f"{due} things are"
-    return f"{things} due for review: `review()` in a notebook, or `featx review`."
 
 
 @dataclass(frozen=True, repr=False)

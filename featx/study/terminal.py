@@ -13,7 +13,7 @@ from rich.text import Text
 from featx.errors import FeatxError, ProblemFound
 from featx.study.bank import Card, Question, load_cards, load_question, questions_of
 from featx.study.bank.questions import UNREADABLE
-from featx.study.deck import answers_that_count, due_items, next_due
+from featx.study.deck import answers_that_count, due_items, next_due, what_is_due
 from featx.study.exams import begin_exam, given_answers, report_exam
 from featx.study.record import Answer, Progress
 from featx.study.verdicts import Verdict, card_verdict
@@ -56,9 +56,8 @@ def run_quiz(
         if not wanted:
             console.print("You have answered all of these right. featx review keeps them fresh.")
             return
-    due = len(due_items(answers_that_count(progress)))
-    if due:
-        console.print(f"{due} due for review: featx review", style="bold", highlight=False)
+    if due := what_is_due(progress):
+        _say(console, due)
     _ask_all(console, progress, (load_question(each) for each in wanted), len(wanted))
 
 

@@ -249,7 +249,9 @@ def test_a_module_that_stops_is_told_in_one_line(tmp_path: Path) -> None:
     assert found == 1
     assert "\n" not in lines[0]
     assert "RuntimeError: Error(s) in loading state_dict for ResNet: Missing key(s)" in lines[0]
-    path = changed(tmp_path, "double.py", EXERCISE, "    return weigh(", "    assert x < 0\n    weigh(")
+    path = changed(
+        tmp_path, "double.py", EXERCISE, "    return weigh(", "    assert x < 0\n    weigh("
+    )
     assert f"{path}:14: expected adds-two to lose points, got AssertionError." in checked(path)[1]
 
 

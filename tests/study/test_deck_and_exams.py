@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -188,6 +189,14 @@ def test_an_answer_to_a_question_that_is_not_in_the_exam() -> None:
     other = next(each for each in list_questions() if each not in drawn.questions)
     with pytest.raises(FeatxError, match="Expected answers to the questions of exam 4"):
         exam(4, answers={other: "a"})
+
+
+def test_a_seed_is_a_whole_number_of_numpy_too() -> None:
+    drawn = begin_exam(open_progress(), np.int64(3))  # pyright: ignore[reportArgumentType]
+    assert drawn == begin_exam(open_progress(), 3)
+    for seed in (True, 0.5, 2**63, -(2**63) - 1):
+        with pytest.raises(FeatxError, match="Expected the seed to be a whole number from"):
+            begin_exam(open_progress(), seed)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_exam_as_text_gives_no_answer_away(capsys: pytest.CaptureFixture[str]) -> None:

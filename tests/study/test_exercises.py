@@ -325,6 +325,18 @@ def test_clearing_the_gradients_after_the_step_is_right_too() -> None:
     assert judge_source(exercise, source).status == "correct"
 
 
+def test_a_folder_may_be_listed_by_keyword() -> None:
+    exercise = load_exercise("list-image-folder")
+    loop = "Path(folder).iterdir()"
+    for other in (
+        "map(Path(folder).joinpath, os.listdir(path=folder))",
+        "[Path(entry) for entry in os.scandir(path=folder)]",
+    ):
+        source = "import os\n\n\n" + exercise.solution.replace(loop, other)
+        assert other in source
+        assert judge_source(exercise, source).status == "correct"
+
+
 def test_unknown_exercise_lists_close_matches() -> None:
     with pytest.raises(FeatxError, match="Close matches: freeze-all-but-head"):
         load_exercise("freeze-all-but-heads")

@@ -122,8 +122,8 @@ def observe(function: Any, seed: int) -> dict[str, Any]:
         # Some file systems list names in an order of their own; here all do.
         listdir, scandir = os.listdir, os.scandir
         with (
-            mock.patch("os.listdir", lambda *where: sorted(listdir(*where), key=_mixed)),
-            mock.patch("os.scandir", lambda *where: _Entries(scandir(*where))),
+            mock.patch("os.listdir", lambda path=".": sorted(listdir(path), key=_mixed)),
+            mock.patch("os.scandir", lambda path=".": _Entries(scandir(path))),
         ):
             returned = function(folder)
         seen: dict[str, Any] = {"type": type(returned).__name__, "samples": None, "names": None}
