@@ -20,7 +20,7 @@ from featx.files import replacing, write_atomically
 from featx.images import os_reason
 from featx.store import file_name, signed, unsigned
 
-__all__ = ["Features", "Plan", "load_features"]
+__all__ = ["Features", "Plan", "load_features", "named_labels"]
 
 
 @dataclass
@@ -285,11 +285,45 @@ class Features:
         table.writerow(["row", "label", "class_name", "path"])
         for row in range(len(self)):
             label = "" if self.y is None else self.y[row].tolist()
-            named = type(label) is int and 0 <= label < len(self.class_names)
-            name = self.class_names[label] if named else ""  # pyright: ignore[reportArgumentType, reportCallIssue]
             cell = label if isinstance(label, str) else json.dumps(label)
+            name = _name_of(label, self.class_names) or ""
             table.writerow([row, cell, name, self.paths[row] if self.paths else ""])
         return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def named_labels(features: Features) -> np.ndarray | None:
+    """Return the class name of each row, which says more than a number that another may use otherwise.
+
+    Parameters
+    ----------
+    features
+        Labels 0, 1, 2, … have the names in `class_names`.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Strings ``(N,)``; a whole number without a name stays, as a string. The labels as they are where
+        there are no names or the labels are no whole numbers, and None without labels.
+
+    Examples
+    --------
+    >>> named_labels(Features(np.zeros((3, 8)), np.array([0, 1, 7]), class_names=("cat", "dog")))
+    array(['cat', 'dog', '7'], dtype='<U3')
+    """
+    if features.y is None:
+        return None
+    labels, names = as_numpy(features.y), features.class_names
+    if not names or labels.dtype.kind not in "biu" or labels.ndim != 1:
+        return labels
+    found = [_name_of(label, names) for label in labels.tolist()]
+    return np.array(
+        [str(n) if name is None else name for n, name in zip(labels, found, strict=True)]
+    )
+
+
+def _name_of(label: object, class_names: tuple[str, ...]) -> str | None:
+    whole = isinstance(label, int)  # True is 1
+    return class_names[label] if whole and 0 <= label < len(class_names) else None
 
 
 def load_features(folder: str | Path) -> Features:
@@ -349,9 +383,9 @@ def load_features(folder: str | Path) -> Features:
         labels = np.array(cells if kind.kind == "U" else [json.loads(c) for c in cells], kind)
     X = np.load(folder / "X.npy", mmap_mode="r")
     layers = {
-        layer: X
-        if layer == meta["layers"][-1]
-        else np.load(folder / "layers" / file_name(layer), mmap_mode="r")
+        layer: np.load(folder / "layers" / file_name(layer), mmap_mode="r")
+        if f"layers/{file_name(layer)}" in meta["sha256"]
+        else X  # which is written once
         for layer in meta["layers"]
     }
     return Features(

@@ -16,8 +16,9 @@ from sklearn.model_selection import train_test_split
 from featx import plots
 from featx.arrays import plain
 from featx.errors import FeatxError
-from featx.features import Features, load_features
+from featx.features import Features, load_features, named_labels
 from featx.findings import Findings
+from featx.images import printable
 from featx.metrics import Report, evaluate
 from featx.pages import figure_axes, page, picture, report_kind, write_report
 from featx.pitfalls import check_imbalance, check_split
@@ -216,13 +217,14 @@ def _part(features: Features, rows: np.ndarray) -> Features:
         features.X[rows],
         None if features.y is None else features.y[rows],
         paths=features.paths and [features.paths[row] for row in rows],
+        class_names=features.class_names,
     )
 
 
 def _class_of_each_row(features: Features, folder: Path) -> np.ndarray:
     """Return class names, or labels as they are, ``(N,)``."""
-    y = features.y
-    if y is None:
+    y, named = features.y, named_labels(features)
+    if y is None or named is None:
         raise FeatxError(
             f"Expected features with labels, got {folder}, where there are none. Put the images of each "
             "class into a sub-folder of its own, and extract again."
@@ -232,7 +234,7 @@ def _class_of_each_row(features: Features, folder: Path) -> np.ndarray:
             f"Expected one class for each image, got labels of the shape {y.shape} and the type {y.dtype}. "
             'For numbers use featx.LinearProbe(task="regression").'
         )
-    return np.array([features.class_names[label] for label in y]) if features.class_names else y
+    return named
 
 
 def _split(names: np.ndarray, test_size: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -254,10 +256,23 @@ def _split(names: np.ndarray, test_size: float, seed: int) -> tuple[np.ndarray, 
             f"{classes[rarest]!s}. Add images of it, or leave it out."
         )
     num_test = round(len(names) * test_size)
-    num_test = min(max(num_test, len(classes)), len(names) - len(classes))  # one of each in both
+    num_test = min(max(num_test, len(classes)), len(names) - len(classes))  # room for one of each
     rows = np.arange(len(names))
-    train, test = train_test_split(rows, test_size=num_test, stratify=names, random_state=seed)
+    parts = train_test_split(rows, test_size=num_test, stratify=names, random_state=seed)
+    train, test = map(np.asarray, parts)
+    # the proportion may leave a rare class out of one part
+    _bring_each_class(names, test, train)
+    _bring_each_class(names, train, test)
     return np.sort(train), np.sort(test)
+
+
+def _bring_each_class(names: np.ndarray, part: np.ndarray, other: np.ndarray) -> None:
+    """Put a row of each class into `part` that is missing there, for one of its largest class."""
+    for missing in np.setdiff1d(names, names[part]):
+        classes, counts = np.unique(names[part], return_counts=True)
+        leaves = np.flatnonzero(names[part] == classes[counts.argmax()])[0]
+        comes = np.flatnonzero(names[other] == missing)[0]
+        part[leaves], other[comes] = other[comes], part[leaves]
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -291,7 +306,7 @@ def _mistakes_html(result: ProbeReport) -> str:
     if not result.mistakes:
         return "<p>Not one test image is wrong.</p>"
     rows = [
-        (_printable(m.name), m.true, m.predicted, f"{m.probability:.2f}") for m in result.mistakes
+        (printable(m.name), m.true, m.predicted, f"{m.probability:.2f}") for m in result.mistakes
     ]
     caption = "The surest mistakes: look at these images, and at their labels"
     return table_html(Table(caption, ("image", "class", "taken for", "probability"), rows))
@@ -336,12 +351,8 @@ def show_probe_report(result: ProbeReport, console: Console) -> None:
         say(sentence)
     for mistake in result.mistakes[:3]:
         say(
-            f"Wrong: {_printable(mistake.name)} is {mistake.true}, taken for {mistake.predicted} "
+            f"Wrong: {printable(mistake.name)} is {mistake.true}, taken for {mistake.predicted} "
             f"({mistake.probability:.2f})",
             soft_wrap=True,
         )
     say(f"Report: {result.path}", soft_wrap=True)
-
-
-def _printable(name: str) -> str:
-    return name.encode("utf-8", "backslashreplace").decode()

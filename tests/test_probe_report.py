@@ -158,6 +158,45 @@ def test_a_folder_without_features_and_one_without_room_are_told(saved, tmp_path
         probe_report(saved(), test_size=1.5)
 
 
+@pytest.mark.parametrize(
+    ("counts", "test_size"), [((30, 30, 2), 0.25), ((98, 2), 0.1), ((98, 2), 0.9), ((2, 2, 5), 0.5)]
+)
+def test_each_class_is_learned_and_tested(saved, counts, test_size):
+    """A rare class must not fall out of a part; what was asked for stays as large."""
+    y = np.repeat(np.arange(len(counts)), counts)
+    X = np.random.default_rng(0).normal(size=(len(y), 6)).astype(np.float32)
+    for seed in range(3):
+        folder = saved(X=X, y=y, paths=None, class_names=())
+        page = folder / "report.json"  # no pictures
+        report = probe_report(folder, page, test_size=test_size, seed=seed).report
+        train = np.array(counts) - report.support
+        assert min(report.support) >= 1
+        assert min(train) >= 1
+        assert sum(report.support) == max(round(len(y) * test_size), len(counts))
+
+
+def test_labels_that_conflict_are_told_by_their_names(saved):
+    """Every row is there twice, as a cat and as a dog; a label without a name says its number."""
+    half = np.random.default_rng(0).normal(size=(45, 6)).astype(np.float32)
+    y = np.repeat([1, 5], 45)
+    folder = saved(X=np.concatenate([half, half]), y=y, paths=None, class_names=("cat", "dog"))
+    message = probe_report(folder).pitfalls["exact_duplicates"].message
+    assert "are dog and 5" in message or "are 5 and dog" in message
+
+
+def test_a_name_with_a_line_break_stays_on_its_line(saved):
+    rng = np.random.default_rng(1)
+    folder = saved(
+        X=rng.normal(size=(90, 6)).astype(np.float32),
+        paths=[f"photos/{i}\nof\udce9.png" for i in range(90)],
+    )
+    console = Console(file=io.StringIO(), width=100)
+    found = probe_report(folder)
+    show_probe_report(found, console)
+    assert "\\nof\\udce9.png is" in console.file.getvalue()
+    assert "\\nof\\udce9.png" in found.path.read_text()
+
+
 def test_two_images_a_class_and_very_many_classes_are_enough(saved):
     y = np.arange(90) // 2
     found = probe_report(saved(y=y, class_names=tuple(f"class {i}" for i in range(45)), paths=None))
