@@ -9,7 +9,7 @@ import torch
 
 from featx.errors import FeatxError
 
-__all__ = ["as_grey", "as_images", "fit_channels"]
+__all__ = ["as_grey", "as_images", "check_pixels", "fit_channels"]
 
 
 def as_grey(images: torch.Tensor) -> torch.Tensor:
@@ -79,6 +79,61 @@ def as_images(data: np.ndarray | torch.Tensor) -> torch.Tensor:
     return images if images.ndim else images[None]
 
 
+def check_pixels(images: torch.Tensor, channels: int) -> torch.Tensor:
+    """Raise for what are no images by shape and type, before any preprocessing.
+
+    Parameters
+    ----------
+    images
+        ``(N, H, W)`` or ``(N, C, H, W)``: uint8 0-255 or float 0-1. What the numbers are is not looked at.
+    channels
+        How many a backbone takes. C may be 1, too, and 3 where 1 or 3 are taken.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(N, C, H, W)``.
+
+    Raises
+    ------
+    FeatxError
+        When they have another shape or type.
+
+    Examples
+    --------
+    >>> check_pixels(torch.zeros(5, 8, 8), 3).shape
+    torch.Size([5, 1, 8, 8])
+    """
+    x = images[:, None] if images.ndim == 3 else images
+    allowed = (1, 3) if channels in (1, 3) else (1, channels)
+    if x.ndim != 4 or x.shape[1] not in allowed or 0 in x.shape[2:]:
+        if x.ndim == 4 and x.shape[1] in (2, 4) and x.shape[1] - 1 in allowed:
+            way_out = "Leave transparency out: x[:, :-1]."
+        elif x.ndim == 4 and x.shape[-1] in allowed:
+            way_out = "Move the channels to the second place: x.permute(0, 3, 1, 2)."
+        elif x.ndim == 2:
+            way_out = "One grey image is x[None]; rows of pixels need x.reshape(N, H, W)."
+        elif x.ndim == 4 and 0 not in x.shape[2:]:
+            way_out = "Pass all channels that the backbone takes, or grey images."
+        else:
+            way_out = "Reshape them."
+        raise FeatxError(
+            f"Expected images (N, H, W) or (N, C, H, W) with C of {' or '.join(map(str, allowed))}, got the "
+            f"shape {tuple(images.shape)}. {way_out}"
+        )
+    if not x.is_floating_point() and x.dtype != torch.uint8:
+        if x.dtype == torch.bool:
+            way_out = "Say x.float()."
+        elif x.dtype == torch.uint16:
+            way_out = "Say (x / 65535).float() if they use all 16 bits."
+        else:
+            way_out = "Say x.to(torch.uint8) if they are 0-255."
+        raise FeatxError(
+            f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype}. {way_out}"
+        )
+    return x
+
+
 def fit_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
     """Bring images that are not preprocessed yet to as many channels as a backbone takes.
 
@@ -104,31 +159,7 @@ def fit_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
     >>> fit_channels(torch.zeros(5, 8, 8), 3).shape, fit_channels(torch.zeros(5, 3, 8, 8), 1).shape
     (torch.Size([5, 3, 8, 8]), torch.Size([5, 1, 8, 8]))
     """
-    x = images[:, None] if images.ndim == 3 else images
-    if x.ndim != 4 or x.shape[1] not in (1, 3, channels) or 0 in x.shape[2:]:
-        wanted = "1 or 3" if channels in (1, 3) else f"{channels}"
-        if x.ndim == 4 and x.shape[1] in (2, 4):
-            way_out = "Leave transparency out: x[:, :-1]."
-        elif x.ndim == 4 and x.shape[-1] in (1, 3, channels):
-            way_out = "Move the channels to the second place: x.permute(0, 3, 1, 2)."
-        elif x.ndim == 2:
-            way_out = "One grey image is x[None]; rows of pixels need x.reshape(N, H, W)."
-        else:
-            way_out = "Reshape them."
-        raise FeatxError(
-            f"Expected images (N, H, W) or (N, C, H, W) with C of {wanted}, got the shape "
-            f"{tuple(images.shape)}. {way_out}"
-        )
-    if not x.is_floating_point() and x.dtype != torch.uint8:
-        if x.dtype == torch.bool:
-            way_out = "Say x.float()."
-        elif x.dtype == torch.uint16:
-            way_out = "Say (x / 65535).float() if they use all 16 bits."
-        else:
-            way_out = "Say x.to(torch.uint8) if they are 0-255."
-        raise FeatxError(
-            f"Expected pixels of 0-255 (uint8) or 0-1 (float), got {x.dtype}. {way_out}"
-        )
+    x = check_pixels(images, channels)
     if x.is_floating_point() and x.numel() and not (x.min() >= 0 and x.max() <= 1):
         if x.isnan().any():
             raise FeatxError(

@@ -320,9 +320,10 @@ def open_source(data: Any, batch_size: int) -> Source:
     if isinstance(data, IterableDataset):
         data = DataLoader(data, batch_size=batch_size)
     if not isinstance(data, (Dataset, DataLoader)):
+        empty = isinstance(data, (list, tuple)) and not data
         raise FeatxError(
             "Expected images as a folder, a list of files or of Pillow images, an array, a tensor, a torch "
-            f"Dataset or a DataLoader, got {'an empty ' * (data in ([], ()))}{type(data).__name__}. Tensors "
+            f"Dataset or a DataLoader, got {'an empty ' * empty}{type(data).__name__}. Tensors "
             "of one size make one with torch.stack(images), file names a list with list(names)."
         )
     inside = data.dataset if isinstance(data, DataLoader) else data
@@ -487,7 +488,7 @@ class _Reading(Dataset):
         except FeatxError as error:
             return _Entry(entry.row, wrong_use=str(error))
         except Exception as error:  # want of memory
-            reason = f"{named_line(error)}"
+            reason = named_line(error)
             return _Entry(
                 entry.row,
                 wrong_use=f"Expected room to preprocess image {entry.row}, got {reason}. Use fewer "
@@ -646,15 +647,14 @@ def _loaded(loader: DataLoader, digests: bool) -> Iterator[Batch]:
 
 def _file_digest(path: Path) -> bytes | str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()[:DIGEST_BYTES]
+        return sha256(path)[:DIGEST_BYTES]
     except OSError as error:
         return os_reason(error)
 
 
 def _tensor_digest(image: torch.Tensor) -> bytes:
     form = f"{image.dtype} {tuple(image.shape)}".encode()
-    return content_digest(form, image.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return content_digest(form, bits_of(image.cpu()).numpy())
 
 
 def _stacked(digests: list[bytes]) -> np.ndarray:

@@ -282,6 +282,14 @@ def test_preprocess_takes_any_image(shape):
     assert torch.allclose(x, glyphnet.preprocess(as_bytes / 255), atol=1e-5)
 
 
+def test_preprocess_names_a_wrong_type_and_the_way_out():
+    """Whole numbers of another type would turn black."""
+    with pytest.raises(featx.FeatxError, match=r"got torch.int64. Say x.to\(torch.uint8\)"):
+        glyphnet.preprocess(torch.full((5, 8, 8), 255))
+    with pytest.raises(featx.FeatxError, match=r"Move the channels.*permute\(0, 3, 1, 2\)"):
+        glyphnet.preprocess(torch.zeros(2, 8, 8, 3))
+
+
 @pytest.mark.parametrize("shape", [(8,), (2, 2, 8, 8), (2, 8, 8, 3), (1, 1, 1, 8, 8), (2, 1, 0, 8)])
 def test_preprocess_names_a_wrong_shape(shape):
     with pytest.raises(featx.FeatxError, match=re.escape(f"got the shape {tuple(shape)}")):

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from featx.errors import FeatxError
-from featx.pixels import as_grey
+from featx.pixels import as_grey, check_pixels
 
 __all__ = ["CLASSES", "IMAGE_SIZE", "GlyphNet", "normalize", "preprocess"]
 
@@ -117,7 +116,7 @@ def preprocess(images: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     FeatxError
-        When the shape is not one of these.
+        When the shape or the type is not one of these.
 
     Examples
     --------
@@ -126,17 +125,8 @@ def preprocess(images: torch.Tensor) -> torch.Tensor:
     torch.Size([5, 1, 32, 32])
     """
     x = torch.as_tensor(images)
-    given = tuple(x.shape)
     one_image = x.ndim == 2 or (x.ndim == 3 and x.shape[0] in (1, 3))
-    if one_image:
-        x = x[None]
-    if x.ndim == 3:
-        x = x[:, None]
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or 0 in x.shape[2:]:
-        raise FeatxError(
-            "Expected images (N, H, W) or (N, C, H, W) with C of 1 or 3, got the shape "
-            f"{given}. Move the channels to the second place."
-        )
+    x = check_pixels(x[None] if one_image else x, 1)
     x = interpolate(as_grey(x), (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
     x = normalize(x)
     return x[0] if one_image else x
