@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -51,15 +51,17 @@ def torchvision_model(
     known: Any = torchvision.models.get_model_weights(name)
     if path is not None:
         state = read_state(path, name)
-        for official in known:
-            if Path(official.url).name == path.name:
-                return _with_weights(name, official, state, path)
+        official = next((entry for entry in known if Path(entry.url).name == path.name), None)
+        if official is not None:
+            # another's file under this name, such as one fine-tuned, is read as any other is
+            with suppress(Exception):
+                return _with_weights(name, official, state), official.transforms()
         model = _random_model(name)
         load_state(model, state, path, name)
         if hasattr(model, "transform_input"):  # Inception and GoogLeNet
             # as torchvision sets it for the weights it trained
             model.transform_input = True  # pyright: ignore[reportArgumentType]
-        return model, _fitting_transforms(model, known)
+        return model, official.transforms() if official else _fitting_transforms(model, known)
     if weights is None:
         model = _random_model(name)
         return model, _fitting_transforms(model, known)
@@ -69,7 +71,11 @@ def torchvision_model(
     if not isinstance(entry, known):
         raise unknown_weights(name, weights, [entry.name for entry in known])
     file = _cached(entry)
-    return _with_weights(name, entry, _downloaded(name, entry, file), file)
+    state = _downloaded(name, entry, file)
+    try:
+        return _with_weights(name, entry, state), entry.transforms()
+    except Exception as error:  # whatever stands in the file is met here first
+        raise damaged_weights(name, file, error) from error
 
 
 def is_downloaded(name: str) -> bool:
@@ -120,19 +126,13 @@ def _patience(seconds: float = 30) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _with_weights(
-    name: str, entry: Any, state: Mapping[str, Any], file: Path
-) -> tuple[nn.Module, Callable]:
+def _with_weights(name: str, entry: Any, state: Mapping[str, Any]) -> nn.Module:
     """Let torchvision build the model of `entry`, which knows its options, from `state`."""
     # A twin of the enum's member: the builder asks it for meta data and for the state dict.
     twin: Any = object.__new__(type(entry))
     twin._name_, twin._value_ = entry.name, entry.value
     twin.get_state_dict = lambda *args, **kwargs: state
-    try:
-        model = torchvision.models.get_model(name, weights=twin)
-    except Exception as error:  # whatever stands in the file is met here first
-        raise damaged_weights(name, file, error) from error
-    return model, entry.transforms()
+    return torchvision.models.get_model(name, weights=twin)
 
 
 def _fitting_transforms(model: nn.Module, known: Any) -> Callable:
