@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 
 from featx.errors import FeatxError
 from featx.machine import free_memory
+from featx.threads import side_by_side
 
 __all__ = [
     "CELLS_AT_ONCE",
@@ -20,6 +21,7 @@ __all__ = [
     "cross_entropy",
     "device_of",
     "linear",
+    "num_blocks",
     "scaled_rows",
     "scales",
     "squared_error",
@@ -31,6 +33,8 @@ EXACT_CELLS = 2**24  # up to here features are held as float64: 128 MB
 BASIS_SIZE = 2048  # the largest eigenvalue problem that pays: seconds on two cores
 ROUND = 20  # steps before it is asked whether they led anywhere, and before the axes are old
 MEMORY = 10  # steps that are remembered: scipy's number
+_Made = TypeVar("_Made")
+
 TINY = 1e-15  # what is left of a loss, or of its curvature, where all is right
 
 
@@ -62,15 +66,23 @@ class Rows:
         self.mean = mean.to(self.device, self.wide)
         self._kept: list[tuple[slice, torch.Tensor]] = []
 
-    def __iter__(self) -> Iterator[tuple[slice, torch.Tensor]]:
+    def each(self, work: Callable[[slice, torch.Tensor], _Made]) -> Iterator[_Made]:
+        """Yield what `work` makes of each block and of where it is, in their order."""
+
+        def scaled(block: tuple[slice, torch.Tensor]) -> tuple[tuple[slice, torch.Tensor], _Made]:
+            at, x = block
+            x = ((x - self.mean) / self.scale).to(self.dtype)
+            return (at, x), work(at, x)
+
         if self._kept:
-            yield from self._kept
+            yield from side_by_side(lambda block: work(*block), self._kept)
             return
-        for at, x in blocks(self.X, self.index, self.wide):
-            block = at, ((x - self.mean) / self.scale).to(self.dtype)
+        kept = []
+        for block, made in side_by_side(scaled, blocks(self.X, self.index, self.wide)):
             if self.held:
-                self._kept.append(block)
-            yield block
+                kept.append(block)
+            yield made
+        self._kept = kept
 
 
 def scaled_rows(
@@ -84,10 +96,15 @@ def scaled_rows(
     # … that counts most: one left out by its weight may be of any size
     origin = torch.as_tensor(X[index[[weight.argmax()]]]).to(share)
     mean, square = torch.zeros_like(origin[0]), 0.0
-    for at, x in blocks(X, index, share.dtype):
+
+    def moments(block: tuple[slice, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        at, x = block
         x = x - origin
-        mean += share[at] @ x
-        square += float(share[at] @ x.square().sum(1))
+        return share[at] @ x, share[at] @ x.square().sum(1)
+
+    for mean_part, square_part in side_by_side(moments, blocks(X, index, share.dtype)):
+        mean += mean_part
+        square += float(square_part)
     if not np.isfinite(square):
         raise FeatxError(
             "Expected features whose squares can be added up, got larger ones. Divide them by their "
@@ -100,8 +117,8 @@ def scaled_rows(
 def scales(rows: Rows, weight: np.ndarray) -> torch.Tensor:
     """Compute by which number each weighting ``(F, n)`` would divide the rows once more: ``(F,)``."""
     share = torch.as_tensor(weight / weight.sum(1, keepdims=True)).to(rows.device, rows.dtype)
-    mean = cast(torch.Tensor, sum(share[:, at] @ x for at, x in rows))
-    square = cast(torch.Tensor, sum(share[:, at] @ x.square().sum(1) for at, x in rows))
+    mean = cast(torch.Tensor, sum(rows.each(lambda at, x: share[:, at] @ x)))
+    square = cast(torch.Tensor, sum(rows.each(lambda at, x: share[:, at] @ x.square().sum(1))))
     scale = (square - mean.square().sum(1)).clamp(min=0).sqrt().to(rows.wide) / 8
     return torch.where(scale > 0, scale, 1.0)
 
@@ -110,11 +127,7 @@ def blocks(
     X: Any, index: np.ndarray, dtype: torch.dtype, most: int = CELLS_AT_ONCE
 ) -> Iterator[tuple[slice, torch.Tensor]]:
     """Yield the rows of `index` as tensors on their own device, and where in `index` they are."""
-    step = CELLS_AT_ONCE // X.shape[1]
-    if device_of(X).type == "cpu":
-        # a quarter stays in a core's cache; but what a block adds up should be little beside it
-        step = min(step, max(step // 4, 1024))
-    step = max(1, min(most, step))
+    step = min(most, _rows_at_once(X))
     for start in range(0, len(index), step):
         at = slice(start, start + step)
         if isinstance(X, torch.Tensor):
@@ -124,10 +137,23 @@ def blocks(
         yield at, rows.to(dtype)
 
 
+def num_blocks(X: Any) -> int:
+    """Say how many blocks the rows of `X` are, of which a processor's threads may take one each."""
+    return -(-len(X) // _rows_at_once(X)) if device_of(X).type == "cpu" else 1
+
+
+def _rows_at_once(X: Any) -> int:
+    step = CELLS_AT_ONCE // X.shape[1]
+    if device_of(X).type == "cpu":
+        # a quarter stays in a core's cache; but what a block adds up should be little beside it
+        step = min(step, max(step // 4, 1024))
+    return max(1, step)
+
+
 def linear(rows: Rows, W: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Compute ``W x + b`` of all rows: ``(K, n)``."""
     W, b = W.to(rows.device, rows.dtype), b.to(rows.device, rows.dtype)
-    parts = (torch.addmm(b[:, None], W, x.T) for _, x in rows)
+    parts = rows.each(lambda _, x: torch.addmm(b[:, None], W, x.T))
     return torch.cat([W.new_empty(len(W), 0), *parts], 1)
 
 
@@ -291,17 +317,22 @@ class Descent:
         gradient = torch.zeros_like(at, dtype=self.rows.wide)
         of_W, of_b = self._parts(gradient)
         curvature, outputs = torch.empty_like(self.share), []
-        for part, x in self.rows:
+
+        def look(part: slice, x: torch.Tensor) -> tuple[Any, ...]:
             share = self.share[:, part]
             z = torch.addmm(b, W, x.T).view(shape)
+            of_row, g, bend = self.loss_of(z, self.target[..., part])
+            added = (share * of_row).sum(1, dtype=loss.dtype)
+            g *= share[:, None]
+            return part, z, added, g.flatten(0, 1) @ x, g.sum(2, dtype=loss.dtype), share * bend
+
+        for part, z, added, for_W, for_b, bend in self.rows.each(look):
             if self.keep:
                 outputs.append(z)
-            of_row, g, bend = self.loss_of(z, self.target[..., part])
-            loss += (share * of_row).sum(1, dtype=loss.dtype)
-            g *= share[:, None]
-            of_W += (g.flatten(0, 1) @ x).view_as(of_W)
-            of_b += g.sum(2, dtype=loss.dtype)
-            curvature[:, part] = share * bend
+            loss += added
+            of_W += for_W.view_as(of_W)
+            of_b += for_b
+            curvature[:, part] = bend
         return loss, gradient.to(at), curvature, *outputs
 
     def _penalised(
@@ -362,18 +393,26 @@ class Descent:
         """
         n, d = self.rows.count, self.rows.width
         root = self.seen[2].mean(0).sqrt()[:, None]
-        weighted = (root[at] * x for at, x in self.rows)
+
+        def weighted(at: slice, x: torch.Tensor) -> torch.Tensor:
+            return root[at] * x
+
+        def products(at: slice, x: torch.Tensor) -> torch.Tensor:
+            x = weighted(at, x)
+            return x.T @ x
+
         if n < d and n <= BASIS_SIZE and self.rows.held:
-            x = torch.cat(list(weighted)).to(self.rows.wide)
+            x = torch.cat(list(self.rows.each(weighted))).to(self.rows.wide)
             spread, u = torch.linalg.eigh(x @ x.T)
             kept = spread >= spread[-1] * 1e-10  # the rest is rounding
             length = spread[kept].sqrt().clamp(min=TINY)  # 0 where all rows are the same
             axes = x.T @ (u[:, kept] / length)
             return spread[kept].to(root.dtype), axes.to(root.dtype)
         if d <= BASIS_SIZE:
-            spread, axes = torch.linalg.eigh(cast(torch.Tensor, sum(x.T @ x for x in weighted)))
+            spread, axes = torch.linalg.eigh(cast(torch.Tensor, sum(self.rows.each(products))))
             return spread.clamp(min=self.eps * float(spread[-1])), axes
-        return cast(torch.Tensor, sum(x.square().sum(0) for x in weighted)), None
+        squares = self.rows.each(lambda at, x: weighted(at, x).square().sum(0))
+        return cast(torch.Tensor, sum(squares)), None
 
 
 def _where(which: torch.Tensor, new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:

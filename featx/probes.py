@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from numbers import Real
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +20,6 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-from threadpoolctl import ThreadpoolController
 
 from featx.backbones import Backbone, load_backbone
 from featx.descent import (
@@ -35,12 +31,14 @@ from featx.descent import (
     cross_entropy,
     device_of,
     linear,
+    num_blocks,
     scaled_rows,
     scales,
     squared_error,
 )
 from featx.errors import FeatxError, whole_number
 from featx.extraction import extract
+from featx.threads import threads_for
 
 __all__ = [
     "FeatureExtractor",
@@ -229,11 +227,11 @@ class LinearProbe(BaseEstimator):
                 f"{balance.min():g} to {balance.max():g} for a row. Give other weights."
             )
         products = X.shape[0] * X.shape[1] * width
-        with _threads_for(products):
+        with threads_for(products, num_blocks(X)):
             rows = scaled_rows(X, weight)
         job = _Job(X, target, loss, weight, balance, width, rows)
         self.C_, self.path_, start = self._picked(job)
-        with _threads_for(products):
+        with threads_for(products, num_blocks(X)):
             fit = Descent(job.rows, target, loss, balance[None], width, start)
             fit.to(self.C_, self.tol, self.max_iter)
         if not fit.converged:
@@ -335,7 +333,8 @@ class LinearProbe(BaseEstimator):
                     "StratifiedKFold shares the rows of each class out."
                 )
         together = max(1, CELLS_AT_ONCE // (len(job.target) * job.width))
-        with _threads_for(job.X.shape[0] * job.X.shape[1] * job.width * min(len(folds), together)):
+        products = job.X.shape[0] * job.X.shape[1] * job.width * min(len(folds), together)
+        with threads_for(products, num_blocks(job.X)):
             first, *others = (folds[i : i + together] for i in range(0, len(folds), together))
             walk, starts = self._walk(job, first)
             walks = [walk, *(self._walk(job, group)[0] for group in others)]
@@ -474,7 +473,7 @@ class LinearProbe(BaseEstimator):
         rows = Rows(X, torch.tensor(self.mean_), self.scale_)
         rows.held = False  # they are read once
         W, b = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
-        with _threads_for(X.shape[0] * X.shape[1] * len(b)):
+        with threads_for(X.shape[0] * X.shape[1] * len(b), num_blocks(X)):
             return linear(rows, torch.tensor(W), torch.tensor(b)).cpu()
 
 
@@ -580,7 +579,7 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
         """Predict each class's part of the votes ``(N, num_classes)``, in the order of `classes_`."""
         check_is_fitted(self)
         X = _validated(self, X)
-        with _threads_for(X.shape[0] * self._X.shape[0]):
+        with threads_for(X.shape[0] * self._X.shape[0]):
             parts = [self._votes(x) for _, x in _directions(X, device_of(X))]
         return torch.cat(parts).cpu().numpy()
 
@@ -894,44 +893,3 @@ def _as_featx_error() -> Iterator[None]:
 
 def _on_cpu(values: Any) -> Any:
     return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
-
-
-@contextmanager
-def _threads_for(products: int) -> Iterator[None]:
-    """Use one thread for little work: on a busy machine many are slower by far.
-
-    And one for numpy's and scipy's linear algebra: on few cores its threads and torch's hold each other
-    up, which has cost three quarters of the time. Where several fit at once, the first sets, and the last
-    puts back.
-    """
-    with _lock:
-        if not _fitting:
-            _before.extend([torch.get_num_threads(), _linear_algebra().limit(limits=1)])
-        _fitting.append(products)
-        threads = _before[0]
-    torch.set_num_threads(1 if products < 10_000_000 else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        with _lock:
-            _fitting.remove(products)
-            if not _fitting:
-                _before.pop().restore_original_limits()
-                _before.clear()
-
-
-_lock, _fitting, _before = threading.Lock(), list[int](), list[Any]()
-
-
-@cache
-def _linear_algebra() -> ThreadpoolController:
-    """Find what numpy and scipy brought along: torch's own products need their threads."""
-    controller = ThreadpoolController()
-    ours = [
-        each.filepath
-        for each in controller.lib_controllers
-        if each.user_api == "blas"
-        and Path(each.filepath).parent.name in ("numpy.libs", "scipy.libs")
-    ]
-    return controller.select(filepath=ours)

@@ -19,7 +19,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
-from threadpoolctl import threadpool_info
 
 import featx
 from featx import probes
@@ -512,23 +511,6 @@ def test_a_column_of_labels_is_scored_row_by_row():
     assert probe.score(X, y[:, None]) == probe.score(X, y)
     with pytest.raises(FeatxError, match="inconsistent numbers"):
         probe.score(X, y[:-1])
-
-
-def test_fits_at_the_same_time_leave_the_threads_as_they_were():
-    """The first to begin ends first: then the other must put back what it found."""
-    X, y = _blobs(3, 60)
-
-    def libraries():
-        return {each["filepath"]: each["num_threads"] for each in threadpool_info()}
-
-    before = torch.get_num_threads(), libraries()
-    first, second = probes._threads_for(10), probes._threads_for(20)
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    second.__exit__(None, None, None)
-    featx.LinearProbe().fit(X, y)
-    assert (torch.get_num_threads(), libraries()) == before
 
 
 def test_a_fold_that_can_be_told_apart_does_not_stop_the_walk():
