@@ -15,7 +15,7 @@ from torch.func import functional_call
 from featx import glyphnet
 from featx.errors import FeatxError, whole_number
 from featx.heads import find_heads, in_size, output_layer
-from featx.layers import FEATURES, check_pooling, pool, read_layers
+from featx.layers import FEATURES, check_pooling, first_tensor, pool, read_layers
 from featx.timm_models import PREFIX, timm_model, timm_names
 from featx.weights import load_state, read_state, unknown_weights, weights_file
 from featx.wording import close_matches, first_line
@@ -45,7 +45,7 @@ class Backbone:
     num_features : int
         The size D of one image's features.
     in_channels : int
-        Channels of the images that the model takes: 1 or 3.
+        Channels of the images that the model takes: 1, 3, or another number, which its images then have.
     layer : str
         The layer whose output the features are. ``"features"``: what the head takes in, or what the
         model returns if it has no head. ``""``: what the model returns.
@@ -109,7 +109,7 @@ class Backbone:
         pooling
             How tokens become one row: ``"cls"`` takes the class token, ``"mean"`` the mean of the others.
         in_channels
-            Channels of its images: 1 or 3.
+            Channels of its images: 1 or 3. For another number give `extract` images that have so many.
         num_features
             The size D of one image's features.
 
@@ -157,8 +157,7 @@ class Backbone:
         model.eval()
         name = type(model).__name__ if name is None else name
         if in_channels is None:
-            first = next((m for m in known.values() if isinstance(m, nn.Conv2d)), None)
-            in_channels = 3 if first is None else first.in_channels
+            in_channels = _in_channels(model)
         layer = FEATURES if layer is None else layer
         if num_features is None:
             layer, num_features = _dry_run(model, preprocess, layer, in_channels, pooling)
@@ -294,8 +293,7 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
             )
         model, preprocess = torchvision_model(name, weights, path)
     heads = find_heads(model.eval())
-    first = next((p for p in model.parameters() if p.ndim == 4), None)
-    in_channels = 3 if first is None else first.shape[1]
+    in_channels = _in_channels(model)
     if heads:
         num_features = in_size(model, heads[0])
     else:
@@ -332,9 +330,15 @@ def has_weights(name: str) -> bool:
     if name not in torchvision_names():
         known = ["glyphnet", *torchvision_names()]
         raise FeatxError(
-            f"Expected glyphnet or a classifier of torchvision, got {name!r}. {close_matches(name, known)}"
+            f"Expected glyphnet or a classifier of torchvision, got {name!r}. "
+            f"{close_matches(str(name), known)}"
         )
     return is_downloaded(name)
+
+
+def _in_channels(model: nn.Module) -> int:
+    """Return what the first convolution takes; 3 where there is none."""
+    return next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
 
 
 def _dry_run(
@@ -366,10 +370,10 @@ def _dry_run(
         except Exception as error:  # a user's model may fail with any error
             reasons.append(f"{first_line(error)} (images of {size} x {size})")
             continue
-        output = outputs[-1]
+        output = first_tensor(outputs[-1])
         if heads and not _gives(output_layer(model, heads[0])[1], output):
             # the last linear layer is in the middle of the backbone: this model has no head
-            return "", pool(output, len(output), pooling, layer="the model").shape[1]
+            return "", pool(output, len(x), pooling, layer="the model").shape[1]
         return layer, features.shape[1]
     raise FeatxError(
         f"Expected a {type(model).__name__} that takes preprocessed images of {in_channels} channels, but "

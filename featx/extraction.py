@@ -29,7 +29,7 @@ from featx.fingerprint import code_of, describe
 from featx.inference import PRECISIONS, Forward, Settings, choose, forward
 from featx.layers import LayerReader
 from featx.machine import cores, free_memory, out_of_memory
-from featx.modules import in_eval_mode
+from featx.modules import in_eval_mode, no_backbone
 from featx.processes import Group, join_group
 from featx.progress import progress_bar
 from featx.shapes import trace_shapes
@@ -132,11 +132,7 @@ def extract(
     ((1797, 256), dtype('float32'), [0, 1, 2])
     """
     if not isinstance(backbone, Backbone):
-        raise FeatxError(
-            f"Expected a backbone from featx.load_backbone, got {type(backbone).__name__}. A plain "
-            "model does not say which preprocessing its weights need: wrap it with "
-            "featx.Backbone.from_module(model, preprocess)."
-        )
+        raise no_backbone(backbone)
     _check_options(batch_size, precision, compile, on_error, cache_dir)
     group = Group() if cache_dir is None else join_group()
     target = _device(device)

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from featx.arrays import channels_last
 from featx.errors import FeatxError
 from featx.heads import find_heads
-from featx.modules import in_eval_mode
+from featx.modules import in_eval_mode, no_backbone
 from featx.pixels import as_images, fit_channels
 from featx.wording import close_matches
 
@@ -27,6 +28,7 @@ __all__ = [
     "LayerReader",
     "check_pooling",
     "feature_map",
+    "first_tensor",
     "pool",
     "read_layers",
 ]
@@ -151,11 +153,11 @@ def read_layers(
         When a layer takes no part in the forward pass, or gives what cannot be pooled.
     """
     taken = _outputs(model, x, layers, places, forward)
-    prefix = _num_prefix_tokens(model)
+    prefix, size = _num_prefix_tokens(model), _size(x)
     rows = {}
     for layer, found in taken.items():
         name = "the model" if layer in ("", FEATURES) else layer
-        pooled = [pool(each, len(x), pooling, prefix, name) for each in found]
+        pooled = [pool(each, len(x), pooling, prefix, name, size) for each in found]
         rows[layer] = torch.stack(pooled).mean(0) if len(pooled) > 1 else pooled[0]
     return rows
 
@@ -193,6 +195,8 @@ def feature_map(backbone: Backbone, images: Any, layer: str) -> torch.Tensor:
     >>> feature_map(featx.load_backbone("glyphnet"), images, "layer2").shape
     torch.Size([5, 64, 8, 8])
     """
+    if not hasattr(backbone, "places"):
+        raise no_backbone(backbone)
     model = backbone.model
     _check_layers(backbone, [layer])
     if not isinstance(images, (np.ndarray, torch.Tensor)):
@@ -207,7 +211,7 @@ def feature_map(backbone: Backbone, images: Any, layer: str) -> torch.Tensor:
     with in_eval_mode(model), torch.inference_mode():
         ready = backbone.preprocess(x.to(home))
         output = _outputs(model, ready, [layer], backbone.places)[layer][0]
-    output = _first_tensor(output)
+    output = first_tensor(output)
     if not isinstance(output, torch.Tensor) or output.ndim != 4 or len(output) != len(x):
         shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         kind = ", tokens" if isinstance(output, torch.Tensor) and output.ndim == 3 else ""
@@ -215,7 +219,7 @@ def feature_map(backbone: Backbone, images: Any, layer: str) -> torch.Tensor:
             f"Expected {layer} to return a feature map (N, C, H, W) of {len(x)} images, got {shape}{kind}. "
             "Name a layer that keeps height and width apart; featx.trace_shapes shows the shapes."
         )
-    output = output.movedim(3, 1) if _channels_last(output) else output
+    output = output.movedim(3, 1) if channels_last(output.shape[1:], _size(ready)) else output
     return output.clone()  # an ordinary tensor, with which a user may go on to compute gradients
 
 
@@ -247,7 +251,12 @@ def check_pooling(pooling: object) -> None:
 
 
 def pool(
-    output: Any, count: int, pooling: str | None, prefix_tokens: int = 0, layer: str = "the layer"
+    output: Any,
+    count: int,
+    pooling: str | None,
+    prefix_tokens: int = 0,
+    layer: str = "the layer",
+    size: Sequence[int] = (1, 1),
 ) -> torch.Tensor:
     """Turn what a layer returns into one row for each image.
 
@@ -265,6 +274,9 @@ def pool(
         How many of the tokens stand for no place: class token and registers.
     layer
         What to call it in a message.
+    size
+        Height and width of the images, by which a feature map's channels are told from its places; by
+        default of a square.
 
     Returns
     -------
@@ -283,7 +295,7 @@ def pool(
     >>> pool(torch.ones(4, 197, 192), 4, "cls", prefix_tokens=1).shape
     torch.Size([4, 192])
     """
-    output = _first_tensor(output)
+    output = first_tensor(output)
     if not isinstance(output, torch.Tensor) or output.ndim < 2 or len(output) != count:
         got = (
             f"the shape {tuple(output.shape)}"
@@ -297,7 +309,8 @@ def pool(
     if output.ndim == 2:
         return output
     if output.ndim > 3:
-        return output.mean((1, 2)) if _channels_last(output) else output.flatten(2).mean(2)
+        last = channels_last(output.shape[1:], size)
+        return output.mean((1, 2)) if last else output.flatten(2).mean(2)
     if pooling is None:
         raise FeatxError(
             f"Expected pooling to be named, for {layer} returns tokens of the shape {tuple(output.shape)}. "
@@ -314,15 +327,22 @@ def pool(
     return output[:, 0]
 
 
-def _first_tensor(output: Any) -> Any:
+def first_tensor(output: Any) -> Any:
+    """Return what stands first in a tuple or list, however deep; anything else as it is.
+
+    Examples
+    --------
+    >>> first_tensor(((torch.ones(2), "more"), [])), first_tensor("no tuple")
+    (tensor([1., 1.]), 'no tuple')
+    """
     while isinstance(output, (tuple, list)) and output:
         output = output[0]
     return output
 
 
-def _channels_last(output: torch.Tensor) -> bool:
-    # Images are square after preprocessing, so the two sizes that agree are height and width.
-    return output.ndim == 4 and output.shape[1] == output.shape[2] != output.shape[3]
+def _size(x: torch.Tensor) -> Sequence[int]:
+    """Return height and width of images; of what is none, those of a square."""
+    return x.shape[2:] if x.ndim == 4 else (1, 1)
 
 
 def _outputs(

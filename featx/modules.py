@@ -10,7 +10,7 @@ from torch import nn
 
 from featx.errors import FeatxError
 
-__all__ = ["check_module", "check_sizes", "in_eval_mode"]
+__all__ = ["check_module", "check_sizes", "in_eval_mode", "no_backbone"]
 
 
 def check_module(model: object) -> None:
@@ -28,6 +28,23 @@ def check_module(model: object) -> None:
     inside = isinstance(getattr(model, "model", None), nn.Module)
     way_out = "Pass backbone.model" if inside else "featx.load_backbone(name).model is one"
     raise FeatxError(f"Expected a torch module, got {type(model).__name__}. {way_out}.")
+
+
+def no_backbone(given: object) -> FeatxError:
+    """Return the error for what is no `Backbone` where one is needed: a plain module, a name.
+
+    Examples
+    --------
+    >>> raise no_backbone(nn.Linear(1, 1))
+    Traceback (most recent call last):
+        ...
+    featx.errors.FeatxError: Expected a backbone from featx.load_backbone, got Linear. A plain model does ...
+    """
+    return FeatxError(
+        f"Expected a backbone from featx.load_backbone, got {type(given).__name__}. A plain model does not "
+        "say which preprocessing its weights need: wrap it with "
+        "featx.Backbone.from_module(model, preprocess)."
+    )
 
 
 def check_sizes(model: object) -> None:

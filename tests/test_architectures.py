@@ -48,6 +48,7 @@ TIMM = [
     "resnet10t",
     "swin_tiny_patch4_window7_224",
     "vit_tiny_patch16_224",
+    "volo_d1_224",  # its places stand before its first convolution
     "xcit_nano_12_p16_224",
 ]
 

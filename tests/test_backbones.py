@@ -35,6 +35,7 @@ from torchvision.models import (
 )
 
 import featx
+from featx.backbones import _in_channels
 
 
 def test_list_names_glyphnet_first_and_torchvisions_classifiers():
@@ -89,6 +90,8 @@ def test_default_weights_take_torchvisions_road(tmp_path, monkeypatch):
     assert featx.has_weights("glyphnet")
     with pytest.raises(featx.FeatxError, match="got 'resnet'"):
         featx.has_weights("resnet")
+    with pytest.raises(featx.FeatxError, match="got None"):
+        featx.has_weights(None)
     for weights in ("default", "IMAGENET1K_V1", ResNet18_Weights.IMAGENET1K_V1):
         backbone = featx.load_backbone("resnet18", weights=weights)
         assert torch.equal(backbone.model.fc.weight, source.fc.weight)
@@ -276,6 +279,25 @@ def test_a_file_with_the_name_of_known_weights_gets_their_transform_and_size(tmp
     assert featx.load_backbone("vit_h_14", weights=None).preprocess.crop_size == [224]
 
 
+@pytest.mark.parametrize("kind", ["fine-tuned", "checkpoint", "other model"])
+def test_ones_own_file_under_the_name_of_known_weights_is_read_and_never_to_be_deleted(
+    tmp_path, kind
+):
+    entry = ResNet18_Weights.IMAGENET1K_V1
+    file = tmp_path / entry.url.rsplit("/", 1)[-1]
+    source = alexnet(weights=None) if kind == "other model" else resnet18(num_classes=7)
+    state = source.state_dict()
+    torch.save({"epoch": 3, "state_dict": state} if kind == "checkpoint" else state, file)
+    if kind == "other model":
+        with pytest.raises(featx.FeatxError, match="it does not load") as raised:
+            featx.load_backbone("resnet18", weights=file)
+        assert "Delete" not in str(raised.value)
+        return
+    backbone = featx.load_backbone("resnet18", weights=file)
+    assert torch.equal(backbone.model.fc.weight, source.fc.weight)
+    assert repr(backbone.preprocess) == repr(entry.transforms())
+
+
 def test_old_names_of_layers_in_a_known_file_are_torchvisions_business(tmp_path):
     state = densenet121(weights=None).state_dict()
     state = {
@@ -412,6 +434,45 @@ def test_sizes_may_be_numpys_whole_numbers():
     assert backbone.features(torch.rand(2, 1, 9, 9)).shape == (2, 6)
     with pytest.raises(featx.FeatxError, match=r"Expected num_features.*got True"):
         featx.Backbone.from_module(Net(), no_change, num_features=True)
+
+
+def test_channels_are_those_of_the_first_convolution():
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places = nn.Parameter(torch.zeros(1, 14, 14, 6))  # stands before all layers
+            self.conv = nn.Conv2d(4, 6, 3, groups=2)
+
+    assert _in_channels(Placed()) == 4
+    assert _in_channels(nn.Linear(2, 2)) == 3
+
+
+@pytest.mark.parametrize("more", [(), ("features",), ([1, 2], {})])
+def test_a_model_may_return_more_than_its_scores(more):
+    """Features are what the head takes in; of a model without a head the first that it returns."""
+
+    class Several(Net):
+        def forward(self, x):
+            return (super().forward(x), *more)
+
+    for head in (True, False):
+        model = Several(head)
+        backbone = featx.Backbone.from_module(model, no_change)
+        x = torch.rand(4, 1, 9, 9)
+        assert backbone.num_features == 6
+        torch.testing.assert_close(backbone.features(x), model.body(x).mean((2, 3)))
+
+
+def test_of_a_model_without_a_head_the_first_tensor_is_taken():
+    class Gated(Wrong):
+        def __init__(self):
+            super().__init__(lambda x: (self.conv(x) * self.gate(x[:, 0, 0, :8]).mean(), x))
+            self.conv, self.gate = nn.Conv2d(3, 8, 3), nn.Linear(8, 1)
+
+    model = Gated()
+    x = torch.rand(2, 3, 9, 9)
+    backbone = featx.Backbone.from_module(model, no_change)
+    torch.testing.assert_close(backbone.features(x), model(x)[0].mean((2, 3)))
 
 
 def test_an_embedding_network_that_ends_in_a_convolution_is_read_whole_when_told():

@@ -29,7 +29,7 @@ from torchvision.models import VisionTransformer
 import featx
 from featx.datasets import find_images
 from featx.extraction import extract
-from featx.features import Plan, load_features
+from featx.features import Plan, load_features, named_labels
 from featx.heads import remove_head
 from featx.layers import pool
 from featx.sources import _start_method
@@ -378,6 +378,35 @@ def test_wrong_images_are_told(backbone, data, message, cache, tmp_path):
         extract(backbone, data, progress=False, cache_dir=tmp_path if cache else None)
 
 
+class Comparing:
+    """As pandas' columns: what it is compared with is compared with each of its parts."""
+
+    def __eq__(self, other):
+        raise ValueError("the truth value is ambiguous")
+
+    __hash__ = None
+
+
+def test_what_cannot_be_compared_is_told_like_anything_else(backbone):
+    with pytest.raises(featx.FeatxError, match="got Comparing"):
+        extract(backbone, Comparing(), progress=False)
+
+
+@pytest.mark.parametrize(("channels", "wrong"), [(4, 3), (4, 2), (2, 3), (2, 4), (1, 4), (3, 5)])
+def test_channels_are_those_that_a_backbone_takes_or_grey(channels, wrong):
+    model = torch.nn.Sequential(torch.nn.Conv2d(channels, 5, 3), torch.nn.AdaptiveAvgPool2d(1))
+    many = featx.Backbone.from_module(model, lambda x: x.float() / 255)
+    for right in (1, channels):
+        images = torch.zeros(2, right, 8, 8, dtype=torch.uint8)
+        assert extract(many, images, progress=False).X.shape == (2, 5)
+    allowed = "1 or 3" if channels in (1, 3) else f"1 or {channels}"
+    message = rf"with C of {allowed}, got the shape \(2, {wrong}, 8, 8\)\. (Pass all|Leave trans)"
+    with pytest.raises(featx.FeatxError, match=message) as raised:
+        extract(many, torch.zeros(2, wrong, 8, 8, dtype=torch.uint8), progress=False)
+    # what is left without transparency must be right
+    assert ("Leave" in str(raised.value)) == ((channels, wrong) in {(4, 2), (1, 4)})
+
+
 class Bracketed(Dataset):
     def __len__(self):
         return 2
@@ -663,6 +692,33 @@ def test_saved_features_come_back_whole(backbone, folder, tmp_path):
     table = list(csv.DictReader((out / "index.csv").read_text().splitlines()))
     assert [row["path"] for row in table] == features.paths
     assert json.loads((out / "meta.json").read_text())["images"] == 12
+
+
+def test_any_of_the_layers_may_be_the_features(tmp_path):
+    first, last = np.eye(3, dtype=np.float32), np.ones((3, 5), np.float32)
+    for X in (first, last, np.zeros((3, 2), np.float32)):
+        layers = {"layer4": first, "layer2": last}
+        again = load_features(featx.Features(X, layers=layers).save(tmp_path / "out"))
+        assert np.array_equal(again.X, X)
+        assert list(again.layers) == ["layer4", "layer2"]
+        assert all(np.array_equal(again.layers[layer], layers[layer]) for layer in layers)
+
+
+def test_labels_and_their_names_are_one_rule(tmp_path):
+    """What has no name stays as it is, in the file, in a report and where two sides are compared."""
+    X, y = np.zeros((4, 2), np.float32), np.array([1, 0, 2, -1])
+    features = featx.Features(X, y, class_names=("cat", "dog"))
+    assert named_labels(features).tolist() == ["dog", "cat", "2", "-1"]
+    table = csv.DictReader((features.save(tmp_path) / "index.csv").read_text().splitlines())
+    assert [row["class_name"] for row in table] == ["dog", "cat", "", ""]
+    for labels in (np.array(["b", "a", "b", "a"]), np.array([0.5, 1, 1, 0]), np.ones((4, 1), int)):
+        as_is = named_labels(featx.Features(X, labels, class_names=("cat", "dog")))
+        assert np.array_equal(as_is, labels)
+    assert named_labels(featx.Features(X)) is None
+    X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    sides = [featx.Features(X, np.full(40, label), class_names=("cat", "dog")) for label in (1, 7)]
+    message = featx.pitfalls.check_split(*sides)["exact_duplicates"].message
+    assert "are 7 and dog" in message
 
 
 @pytest.mark.parametrize(

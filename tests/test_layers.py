@@ -135,6 +135,40 @@ def test_wrong_use_is_told(glyphnet, images, layer, says):
         feature_map(glyphnet, images, layer)
 
 
+def test_a_plain_model_is_told(glyphnet):
+    with pytest.raises(featx.FeatxError, match=r"got GlyphNet\. A plain model.*from_module"):
+        feature_map(glyphnet.model, IMAGES, "layer1")
+
+
+class Turned(nn.Module):
+    """Patches of 4 x 4 with their channels last."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.patches, self.last = nn.Conv2d(1, channels, 4, 4), nn.Identity()
+
+    def forward(self, x):
+        return self.last(self.patches(x).permute(0, 2, 3, 1)).mean((1, 2))
+
+
+@pytest.mark.parametrize("size", [(64, 96), (96, 64), (52, 75), (28, 28), (4, 200)])
+@pytest.mark.parametrize("channels", [5, 8, 16, 24, 96])
+def test_channels_are_told_from_places_by_the_proportion_of_the_image(size, channels):
+    """As many channels as rows do not make a map one with the channels last, nor hide that it is."""
+    model = Turned(channels)
+    backbone = tiny(model)
+    images = np.random.default_rng(0).integers(0, 255, (3, *size), dtype=np.uint8)
+    first = feature_map(backbone, images, "patches")
+    assert first.shape == (3, channels, size[0] // 4, size[1] // 4)
+    assert torch.equal(feature_map(backbone, images, "last"), first)
+    rows = featx.extract(
+        backbone, images, layers=["patches", "last"], precision="float32", progress=False
+    )
+    expected = first.mean((2, 3)).numpy()
+    assert np.allclose(rows.layers["patches"], expected, atol=1e-5)
+    assert np.allclose(rows.layers["last"], expected, atol=1e-5)
+
+
 def test_tokens_are_told_from_a_feature_map():
     vit = models.VisionTransformer(32, 8, 1, 2, 16, 32)
     with pytest.raises(featx.FeatxError, match=r"got \(1, 17, 16\), tokens"):

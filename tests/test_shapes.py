@@ -351,6 +351,22 @@ def test_text_and_html_say_the_same_and_html_is_escaped():
     assert "A<b>" not in html
 
 
+def test_the_picture_tells_channels_from_places_where_an_image_is_no_square():
+    """A map with as many channels as rows: 8 of 8 x 12 are fewer than 16 of as many places."""
+    model = nn.Sequential(nn.Conv2d(1, 8, 4, 4), nn.ReLU(), nn.Conv2d(8, 16, 3, padding=1))
+    trace = trace_shapes(model, (1, 1, 32, 48))
+    ax = trace.plot()
+    blocks = [bar for bars in ax.containers for bar in bars.patches]
+    assert [shape for _, shape in trace.stages()] == [
+        (1, 1, 32, 48),
+        (1, 8, 8, 12),
+        (1, 16, 8, 12),
+    ]
+    assert blocks[1].get_width() < blocks[2].get_width()
+    assert blocks[1].get_height() == blocks[2].get_height()
+    plt.close(ax.figure)
+
+
 def test_stages_sum_up_what_the_picture_shows():
     stages = dict(trace_shapes(models.vit_b_16(), (1, 3, 224, 224), device="meta").stages())
     name = "encoder.layers.encoder_layer_0 … encoder_layer_11, encoder.ln"
