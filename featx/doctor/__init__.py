@@ -112,7 +112,7 @@ def _checked(name: str, look: Callable[[], tuple[str, str, str]]) -> Check:
             status, found, fix = look()
     except Exception as error:
         # Whatever is broken on a machine shows here first; the other checks must go on.
-        said = f"{named_line(error)}"
+        said = named_line(error)
         status, found = "problem", f"this check failed: {said}"
         fix = "Install featx again in a fresh environment; if that does not help, report this line."
         if name != "torch" and not packages.torch_loads():  # one fault is one problem
