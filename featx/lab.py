@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from featx.errors import FeatxError
-from featx.shipped import copy_out, shipped_folder
+from featx.shipped import JUPYTERLAB_SETTINGS, copy_out, shipped_folder
 
 __all__ = ["lessons_folder", "serve"]
 
@@ -78,7 +78,7 @@ def serve(folder: Path, port: int | None = None, flags: list[str] | None = None)
         f"--ServerApp.root_dir={folder.resolve()}",
         f"--LabApp.default_url=/lab/tree/{FIRST_LESSON}",
         # Works with no network: no news, no look for updates, and no question about either.
-        f"--LabApp.app_settings_dir={Path(__file__).with_name('_jupyterlab')}",
+        f"--LabApp.app_settings_dir={JUPYTERLAB_SETTINGS}",
     ]
     if port is not None:
         arguments.append(f"--port={port}")

@@ -1,4 +1,4 @@
-"""What this machine has to offer: cores, memory, bfloat16 instructions, a compiler."""
+"""What this machine has to offer: cores, memory, bfloat16 instructions, a compiler, weights that are here."""
 
 from __future__ import annotations
 
@@ -11,9 +11,24 @@ from typing import Any
 import psutil
 import torch
 
-__all__ = ["bfloat16_instructions", "cores", "free_memory", "has_compiler", "out_of_memory"]
+__all__ = [
+    "bfloat16_instructions",
+    "cores",
+    "downloads_folder",
+    "free_memory",
+    "has_compiler",
+    "instructions",
+    "out_of_memory",
+]
 
 _CGROUP = Path("/sys/fs/cgroup")
+
+_INSTRUCTIONS = {
+    "AVX2": "avx2",
+    "AVX512": "avx512_f",
+    "AVX512-BF16": "avx512_bf16",
+    "AMX": "amx_bf16",
+}
 
 
 def cores() -> int:
@@ -61,11 +76,28 @@ def bfloat16_instructions(device: torch.device) -> str:
     """
     if device.type == "cuda":
         return "GPU" if torch.cuda.is_bf16_supported(including_emulation=False) else ""
+    here = instructions() if device.type == "cpu" else {}
+    return next((name for name in ("AMX", "AVX512-BF16") if here.get(name)), "")
+
+
+def instructions() -> dict[str, bool]:
+    """Say which of the processor's instructions that are of use here there are.
+
+    Returns
+    -------
+    dict of str to bool
+        Empty for another processor than x86-64, and where torch does not say.
+    """
     look = getattr(torch.cpu, "get_capabilities", None)  # not in every torch
-    known: dict[str, Any] = look() if look and device.type == "cpu" else {}
-    if known.get("amx_bf16"):
-        return "AMX"
-    return "AVX512-BF16" if known.get("avx512_bf16") else ""
+    known: dict[str, Any] = look() if look else {}
+    if known.get("architecture") != "x86_64":
+        return {}
+    return {name: bool(known.get(key)) for name, key in _INSTRUCTIONS.items()}
+
+
+def downloads_folder() -> Path:
+    """Return where torch puts the weights that it downloads."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def has_compiler(device: torch.device) -> bool:

@@ -7,7 +7,10 @@ from pathlib import Path
 from featx.errors import FeatxError
 from featx.files import write_atomically
 
-__all__ = ["copy_out", "shipped_folder"]
+__all__ = ["JUPYTERLAB_SETTINGS", "copy_out", "shipped_folder"]
+
+#: The folder of settings that `featx lab` starts JupyterLab with.
+JUPYTERLAB_SETTINGS = Path(__file__).with_name("_jupyterlab")
 
 
 def shipped_folder(name: str, file: str) -> tuple[Path, bool]:

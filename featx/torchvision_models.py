@@ -17,6 +17,7 @@ from torch.func import functional_call
 from torchvision.models import WeightsEnum
 
 from featx.errors import FeatxError
+from featx.machine import downloads_folder
 from featx.progress import can_draw
 from featx.weights import NO_NETWORK, damaged_weights, load_state, read_state, unknown_weights
 from featx.wording import first_line
@@ -85,7 +86,7 @@ def is_downloaded(name: str) -> bool:
 
 
 def _cached(entry: Any) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    return downloads_folder() / Path(entry.url).name
 
 
 def _random_model(name: str) -> nn.Module:

@@ -307,6 +307,10 @@ def test_an_old_processor_and_one_of_which_torch_says_little(monkeypatch):
     )
     check = look(monkeypatch, "CPU")
     assert (check.status, "lacks AVX2" in check.found) == ("warning", True)
+    known = {"architecture": "x86_64", "avx2": True, "amx_tile": True, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    check = look(monkeypatch, "CPU")
+    assert "AMX" in check.found.partition("lacks")[2], "extract would not use it either"
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     check = look(monkeypatch, "CPU")
     assert (check.status, "torch uses" in check.found) == ("ok", True)

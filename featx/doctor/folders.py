@@ -17,10 +17,10 @@ __all__ = ["PLACES", "disk", "weights", "write_access"]
 GB = 2**30
 
 
-def _hub() -> Path:
-    import torch
+def _downloads() -> Path:
+    from featx.machine import downloads_folder
 
-    return Path(torch.hub.get_dir()) / "checkpoints"
+    return downloads_folder()
 
 
 def _progress() -> Path:
@@ -32,7 +32,7 @@ def _progress() -> Path:
 #: What for -> where it is, and the environment variable that names another place.
 PLACES: dict[str, tuple[Callable[[], Path], str]] = {
     "this folder": (Path.cwd, ""),
-    "weights folder": (_hub, "TORCH_HOME"),
+    "weights folder": (_downloads, "TORCH_HOME"),
     "progress folder": (_progress, "FEATX_DATA_DIR"),
     "temp folder": (
         lambda: Path(tempfile.gettempdir()),
@@ -104,7 +104,7 @@ def weights() -> tuple[str, str, str]:
         return "ok", f"{here} are here; there is no network for others", ""
     fix = (
         "The lessons need no others. For photographs call featx.load_backbone('resnet18') where there is a "
-        f"network, and copy the .pth file from there into {_hub()}, or pass its path as weights=…"
+        f"network, and copy the .pth file from there into {_downloads()}, or pass its path as weights=…"
     )
     return "warning", f"only {here} are here, and there is no network for others", fix
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import featx
+from featx.shipped import JUPYTERLAB_SETTINGS
 from featx.wording import first_line
 
 __all__ = ["extensions", "kernel"]
@@ -58,9 +58,7 @@ def extensions() -> tuple[str, str, str]:
     from jupyter_core.paths import jupyter_path
     from jupyterlab_server.config import get_page_config, get_static_page_config
 
-    # what `featx lab` starts it with
-    settings = Path(featx.__file__).with_name("_jupyterlab")
-    page = get_page_config(jupyter_path("labextensions"), str(settings))
+    page = get_page_config(jupyter_path("labextensions"), str(JUPYTERLAB_SETTINGS))
     known = {each["name"] for each in page["federated_extensions"]}
     for name, (package, status, lack) in _EXTENSIONS.items():
         if name not in known:

@@ -7,7 +7,6 @@ import platform
 import re
 import shutil
 import sys
-from typing import Any
 
 from featx.bubblewrap import bubblewrap_fault, where_it_exists
 from featx.wording import first_line
@@ -108,22 +107,18 @@ def cpu() -> tuple[str, str, str]:
     """Say what the processor can do, and whether it is very old."""
     import torch
 
+    from featx.machine import instructions
+
     found = f"{platform.machine()}, torch uses {torch.backends.cpu.get_cpu_capability()}"
-    look = getattr(torch.cpu, "get_capabilities", None)  # not in every torch
-    known: dict[str, Any] = look() if look else {}
-    if known.get("architecture") == "x86_64":
-        names = {
-            "avx2": "AVX2",
-            "avx512_f": "AVX512",
-            "avx512_bf16": "AVX512-BF16",
-            "amx_tile": "AMX",
-        }
-        has = [label for name, label in names.items() if known.get(name)]
-        lacks = [label for name, label in names.items() if not known.get(name)]
-        found += f"; has {', '.join(has) or 'none'}"
-        found += f"; lacks {', '.join(lacks)}" if lacks else ""
-        if not known.get("avx2"):
-            return "warning", found, "Use a machine with AVX2: without it extraction is slow."
+    here = instructions()
+    if not here:
+        return "ok", found, ""
+    has = [name for name, there in here.items() if there]
+    lacks = [name for name, there in here.items() if not there]
+    found += f"; has {', '.join(has) or 'none'}"
+    found += f"; lacks {', '.join(lacks)}" if lacks else ""
+    if not here["AVX2"]:
+        return "warning", found, "Use a machine with AVX2: without it extraction is slow."
     return "ok", found, ""
 
 
