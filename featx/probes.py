@@ -21,6 +21,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from featx.arrays import as_numpy
 from featx.backbones import Backbone, load_backbone
 from featx.descent import (
     CELLS_AT_ONCE,
@@ -692,9 +693,13 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             self.backbone_ = self.backbone
         else:
             self.backbone_ = load_backbone(self.backbone, self.weights)
-        # how many features come out is seen with one black image, whatever layers and pooling are
-        black = np.zeros((1, self.backbone_.in_channels, 64, 64), np.uint8)
-        self._n_features_out = self._extract(black, cache_dir=None, progress=False).shape[1]
+        self._n_features_out = self.backbone_.num_features
+        if self.layers is not None or self.pooling is not None:
+            # how many features come out of them is seen with one image; a folder's may be black
+            one = np.zeros((1, self.backbone_.in_channels, 64, 64), np.uint8)
+            if isinstance(X, (np.ndarray, torch.Tensor, list, tuple)):
+                one = X[:1]
+            self._n_features_out = self._extract(one, cache_dir=None, progress=False).shape[1]
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -703,7 +708,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Raises
         ------
         FeatxError
-            As `featx.extract` does.
+            As `featx.extract` does; also for a file that is no readable image: each has its row.
         """
         check_is_fitted(self)
         return self._extract(X, cache_dir=self.cache_dir, progress=self.progress)
@@ -711,7 +716,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _extract(self, X: Any, **options: Any) -> np.ndarray:
         names = ("layers", "pooling", "batch_size", "device", "precision")
         options |= {name: getattr(self, name) for name in names}
-        return np.asarray(extract(self.backbone_, X, **options).X)
+        return np.asarray(extract(self.backbone_, X, on_error="raise", **options).X)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the features by the backbone: ``glyphnet0`` is the first.
@@ -785,7 +790,8 @@ def few_label_accuracy(
     Raises
     ------
     FeatxError
-        When a class has no more rows than the largest of `shots`: none would be left to test on.
+        When a class has no more rows than the largest of `shots`: none would be left to test on. And when
+        there is not one label for each row, or no shot.
 
     Examples
     --------
@@ -795,12 +801,12 @@ def few_label_accuracy(
     >>> result.mean.round(2).tolist()
     [1.0, 1.0]
     """
-    X, y, seeds = np.asarray(X), np.asarray(y), tuple(seeds)
-    _, counts = np.unique(y, return_counts=True)
-    if len(X) != len(y) or max(shots) >= counts.min() or min(shots) < 1:
+    X, y, shots, seeds = as_numpy(X), as_numpy(y), tuple(shots), tuple(seeds)
+    fewest = np.unique(y, return_counts=True)[1].min(initial=len(y))
+    if len(X) != len(y) or not shots or max(shots) >= fewest or min(shots) < 1:
         raise FeatxError(
-            f"Expected one label a row and shots from 1 to {counts.min() - 1} (the rarest class has "
-            f"{counts.min()} rows), got {len(X)} rows, {len(y)} labels and shots {tuple(shots)}."
+            f"Expected one label a row and shots from 1 to {fewest - 1} (the rarest class has {fewest} "
+            f"rows), got {len(X)} rows, {len(y)} labels and shots {shots}."
         )
     model = LinearProbe() if probe is None else probe
 
@@ -809,7 +815,7 @@ def few_label_accuracy(
         return fresh.fit(X[rows], y[rows]).score(np.delete(X, rows, 0), np.delete(y, rows))
 
     accuracy = [[measure(draw_rows(y, shot, seed)) for seed in seeds] for shot in shots]
-    return FewLabelAccuracy(tuple(shots), np.array(accuracy))
+    return FewLabelAccuracy(shots, np.array(accuracy))
 
 
 def draw_rows(y: np.ndarray, per_class: int, seed: int) -> np.ndarray:
@@ -892,4 +898,4 @@ def _as_featx_error() -> Iterator[None]:
 
 
 def _on_cpu(values: Any) -> Any:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+    return as_numpy(values) if isinstance(values, torch.Tensor) else values

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.exceptions import ConvergenceWarning, SkipTestWarning
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -110,12 +112,25 @@ def test_few_labels_never_test_on_training_rows():
     assert result.mean.shape == result.std.shape == (1,)
 
 
-@pytest.mark.parametrize("shots", [(0, 5), (5, 6), (100,)])
+@pytest.mark.parametrize("shots", [(0, 5), (5, 6), (100,), ()])
 def test_too_many_or_too_few_shots_are_told(shots):
     with pytest.raises(
         featx.FeatxError, match=r"shots from 1 to 5 \(the rarest class has 6 rows\)"
     ):
         featx.few_label_accuracy(np.eye(16), np.repeat([0, 1], [6, 10]), shots=shots)
+
+
+def test_labels_may_be_tensors_of_any_kind():
+    X, y = _blobs(2, 40)
+    few = featx.few_label_accuracy(torch.tensor(X, requires_grad=True), torch.tensor(y), shots=(3,))
+    assert np.array_equal(few.accuracy, featx.few_label_accuracy(X, y, shots=(3,)).accuracy)
+    halves = torch.tensor(y, dtype=torch.bfloat16)
+    probe = featx.LinearProbe(task="regression").fit(X, halves)
+    assert np.array_equal(
+        probe.coef_, featx.LinearProbe(task="regression").fit(X, y.astype("f4")).coef_
+    )
+    with pytest.raises(featx.FeatxError, match="0 labels"):
+        featx.few_label_accuracy(X, [])
 
 
 def _scaled(probe, X):
@@ -453,6 +468,26 @@ def test_extractor_takes_a_loaded_backbone_and_layers(digits):
     backbone = featx.load_backbone("glyphnet")
     extractor = clone(featx.FeatureExtractor(backbone, layers="layer2", pooling="mean")).fit(images)
     assert extractor.transform(images).shape == (3, len(extractor.get_feature_names_out()))
+
+
+def test_extractor_gives_a_row_for_each_image_or_none_at_all(tmp_path):
+    paths = [str(tmp_path / f"{name}.png") for name in ("first", "broken", "last")]
+    for path in paths:
+        Image.new("L", (8, 8)).save(path)
+    extractor = featx.FeatureExtractor().fit(paths)
+    Path(paths[1]).write_bytes(b"no image")
+    with pytest.raises(featx.FeatxError, match=r"broken\.png"):
+        extractor.transform(paths)
+    assert len(extractor.transform(paths[::2])) == 2
+
+
+def test_extractor_takes_a_backbone_that_takes_one_size_only():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(28 * 28, 5), torch.nn.ReLU())
+    backbone = featx.Backbone.from_module(model, lambda x: x, in_channels=1, num_features=5)
+    images = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
+    for layers in (None, "1"):
+        extractor = featx.FeatureExtractor(backbone, layers=layers).fit(images)
+        assert extractor.transform(images).shape == (3, len(extractor.get_feature_names_out()))
 
 
 def test_extractor_keeps_to_scikit_learns_conventions():
