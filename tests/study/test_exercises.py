@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from featx.errors import FeatxError
 from featx.freezing import freeze, param_groups
 from featx.study.checking import exercise_faults, judge_source, namespace_of
 from featx.study.exercises import STUB, _same_code, list_exercises, load_exercise
+from featx.study.exercises._splits import row_numbers
 from tests.helpers import small_resnet
 
 EXERCISES = [load_exercise(exercise_id) for exercise_id in list_exercises()]
@@ -150,8 +153,6 @@ def test_warnings_and_stderr_cost_nothing(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_global_random_state_is_left_alone() -> None:
-    import torch
-
     exercise = load_exercise("unfreeze-deeper")
     before = torch.get_rng_state()
     exercise.observe(namespace_of(exercise.solution), seed=5)
@@ -335,6 +336,49 @@ def test_a_folder_may_be_listed_by_keyword() -> None:
         source = "import os\n\n\n" + exercise.solution.replace(loop, other)
         assert other in source
         assert judge_source(exercise, source).status == "correct"
+
+
+@pytest.mark.parametrize(
+    ("value", "rows"),
+    [
+        ("[3, 0]", [3, 0]),
+        ("(3, 0)", [3, 0]),
+        ("{3}", [3]),
+        ("range(2)", [0, 1]),
+        ("[]", []),
+        ("torch.zeros(0)", []),
+        ("np.array([3, 0])", [3, 0]),
+        ("np.array([3.0, 0.0])", [3, 0]),
+        ("torch.tensor([3, 0])", [3, 0]),
+        ("[torch.tensor(3), torch.tensor([0])]", [3, 0]),
+        ("[np.int64(3), 0]", [3, 0]),
+        ("torch.utils.data.Subset(torch.arange(9), [3, 0])", [3, 0]),
+        ("[True, False]", None),
+        ("[np.bool_(True)]", None),
+        ("np.array([True, False])", None),
+        ("torch.tensor([True, False])", None),
+        ("[torch.tensor(True)]", None),
+        ("[0.5]", None),
+        ("[float('nan')]", None),
+        ("[[3, 0]]", None),
+        ("torch.arange(4).reshape(2, 2)", None),
+        ("['a']", None),
+        ("[None]", None),
+        ("'30'", None),
+        ("None", None),
+        ("3", None),
+        ("range(30_000)", None),
+    ],
+)
+def test_row_numbers_are_read_in_one_way(value: str, rows: list[int] | None) -> None:
+    assert row_numbers(eval(value, {"np": np, "torch": torch})) == rows
+
+
+def test_a_mask_is_no_list_of_indexes() -> None:
+    for mask in ("np.ones(len(test), dtype=bool)", "torch.ones(len(test), dtype=bool)"):
+        source = f"import numpy as np\n\n\ndef copies_across_split(train, test):\n    return {mask}"
+        verdict = judge_source(load_exercise("copies-across-split"), source)
+        assert verdict.misconception == "not-indexes"
 
 
 def test_unknown_exercise_lists_close_matches() -> None:

@@ -13,6 +13,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from featx.backbones import Backbone
+from featx.datasets import load_digits
+
 __all__ = [
     "attribute_on_modules",
     "count_steps",
@@ -20,6 +23,7 @@ __all__ = [
     "fingerprints",
     "groups_of",
     "made_quickly",
+    "some_digits",
     "stages_of",
     "trainable",
 ]
@@ -94,6 +98,13 @@ def made_quickly(make: Callable[[], nn.Module]) -> nn.Module:
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
     return model
+
+
+def some_digits(backbone: Backbone, size: int, seed: int) -> torch.Tensor:
+    """Return digits that the seed chooses, preprocessed as the backbone wants them."""
+    digits = load_digits()
+    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(seed))
+    return backbone.preprocess(digits.images[order[:size]])
 
 
 @contextlib.contextmanager

@@ -8,9 +8,9 @@ import torch
 __all__ = ["best_cuts", "near", "scored_rows", "total_cost"]
 
 
-def near(value: float | None, expected: float) -> bool:
+def near(value: float | None, expected: float, within: float = 1e-4) -> bool:
     """Tell whether a number is the expected one, but for rounding."""
-    return value is not None and abs(value - expected) < 1e-4 * max(1.0, abs(expected))
+    return value is not None and abs(value - expected) < within * max(1.0, abs(expected))
 
 
 def scored_rows(seed: int, size: int = 90) -> tuple[torch.Tensor, torch.Tensor]:

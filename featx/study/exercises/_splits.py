@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from featx.study.exercises._plain import MOST
+from featx.study.exercises._plain import MOST, as_array
 
-__all__ = ["observe_split"]
+__all__ = ["observe_split", "row_numbers"]
 
 
 def observe_split(
@@ -27,17 +27,27 @@ def observe_split(
     if isinstance(returned, tuple | list) and len(returned) == 2:
         kinds = [type(part).__name__ for part in returned]
         seen["type"] = f"a {type(returned).__name__} of {kinds[0]} and {kinds[1]}"
-        seen["train"], seen["test"] = (_rows(part) for part in returned)
+        seen["train"], seen["test"] = (row_numbers(part) for part in returned)
     return seen
 
 
-def _rows(value: Any) -> list[int] | None:
-    """Read row numbers from a list, array or tensor of whole numbers; None when it is no such thing."""
-    if not isinstance(value, list | tuple | set | frozenset | range | np.ndarray | torch.Tensor):
+def row_numbers(value: Any) -> list[int] | None:
+    """Read row numbers from a list, set, array, tensor or `Subset`.
+
+    None when it is no such thing; a mask of True and False is none.
+    """
+    if isinstance(value, torch.utils.data.Subset):
+        value = [value[place] for place in range(len(value))]
+    elif isinstance(value, set | frozenset | range | tuple):
+        value = list(value)
+    parts = value if isinstance(value, list) else [value]
+    if any("bool" in str(getattr(part, "dtype", type(part))) for part in parts):
         return None
-    if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
-    array = value if isinstance(value, np.ndarray) else np.array(list(value) or np.empty(0, int))
-    if array.ndim != 1 or array.dtype.kind not in "iu" or array.size > MOST:
+    if isinstance(value, list):
+        value = [p.item() if isinstance(p, torch.Tensor) and p.numel() == 1 else p for p in value]
+    array = as_array(value)
+    if array is None or array.ndim != 1 or array.size > MOST:
+        return None
+    if not np.isfinite(array).all() or (array % 1).any():
         return None
     return [int(row) for row in array]

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._plain import as_array, shown
+from featx.study.exercises._plain import shown
+from featx.study.exercises._splits import row_numbers
 from featx.study.verdicts import Check, Verdict, weigh
 
 SIZE = 10
@@ -187,25 +188,9 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def _call(function: Any, train: torch.Tensor, test: torch.Tensor) -> dict[str, Any]:
     returned = function(train.clone(), test.clone())
-    return {"shown": shown(returned), "indexes": _indexes(returned)}
-
-
-def _indexes(value: Any) -> list[int] | None:
-    """Read a list, set, array or tensor of indexes; None when it is no such thing, a mask as well."""
-    if isinstance(value, set | frozenset):
-        value = sorted(value)
-    if isinstance(value, torch.Tensor) and value.dtype == torch.bool:
-        return None
-    if isinstance(value, list | tuple):
-        if any(isinstance(i, bool) for i in value):
-            return None
-        value = [i.item() if isinstance(i, torch.Tensor) and i.numel() == 1 else i for i in value]
-    array = as_array(value)
-    if array is None or array.ndim != 1 or array.dtype.kind != "f" or array.size > 1000:
-        return None
-    if not all(float(i).is_integer() and i >= 0 for i in array):
-        return None
-    return [int(i) for i in array]
+    rows = row_numbers(returned)
+    below = rows is not None and min(rows, default=0) < 0
+    return {"shown": shown(returned), "indexes": None if below else rows}
 
 
 def _strangers(seed: int) -> set[int]:

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from featx.study.exercises import Exercise
 from featx.study.exercises._plain import number, shown
+from featx.study.exercises._scores import near
 from featx.study.verdicts import Check, Verdict, weigh
 
 NUM_CLASSES = 4
@@ -172,7 +173,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
 
 
 def _near(value: float | None, expected: float) -> bool:
-    return value is not None and abs(value - expected) < 1e-3 * max(1.0, expected)
+    return near(value, expected, within=1e-3)  # three decimals will do
 
 
 def _accuracy(batches: list[Any]) -> float:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import featx
 from featx.study.exercises import Exercise
-from featx.study.exercises._observing import fingerprints
+from featx.study.exercises._observing import fingerprints, some_digits
 from featx.study.exercises._plain import numbers, shape_of, shown
 from featx.study.verdicts import Check, Verdict, weigh
 
@@ -226,10 +226,8 @@ def _loader(images: torch.Tensor) -> DataLoader:
 
 def _inputs(seed: int) -> tuple[nn.Module, torch.Tensor]:
     backbone = featx.load_backbone("glyphnet")
-    digits = featx.datasets.load_digits()
-    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(seed))
     backbone.model.fc = nn.Identity()
-    return backbone.model, backbone.preprocess(digits.images[order[: 19 + seed % 4]])
+    return backbone.model, some_digits(backbone, 19 + seed % 4, seed)
 
 
 EXERCISE = Exercise(

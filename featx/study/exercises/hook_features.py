@@ -10,7 +10,7 @@ from torch import nn
 
 import featx
 from featx.study.exercises import Exercise
-from featx.study.exercises._observing import fingerprints
+from featx.study.exercises._observing import fingerprints, some_digits
 from featx.study.exercises._plain import shape_of, shown
 from featx.study.verdicts import Check, Verdict, weigh
 
@@ -322,9 +322,7 @@ def _layer(seed: int) -> str:
 
 def _inputs(seed: int) -> tuple[nn.Module, list[torch.Tensor]]:
     backbone = featx.load_backbone("glyphnet")
-    digits = featx.datasets.load_digits()
-    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(seed))
-    images = backbone.preprocess(digits.images[order[: 2 * BATCH_SIZE + 2 + seed % 3]])
+    images = some_digits(backbone, 2 * BATCH_SIZE + 2 + seed % 3, seed)
     return backbone.model, list(images.split(BATCH_SIZE))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from sklearn import metrics
 
 from featx.study.exercises import Exercise
 from featx.study.exercises._plain import as_array, numbers, shown
+from featx.study.exercises._scores import near
 from featx.study.verdicts import Check, Verdict, weigh
 
 
@@ -101,7 +101,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
     precision, recall = expected["usual"]
     pair = seen["usual"]["pair"]
     got = _pair([f"{x:.3g}" for x in pair]) if pair else seen["usual"]["shown"]
-    right = [pair is not None and _near(pair[i], expected["usual"][i]) for i in (0, 1)]
+    right = [pair is not None and near(pair[i], expected["usual"][i]) for i in (0, 1)]
     accuracy = float(metrics.accuracy_score(labels, predictions))
     hits = int(((labels == positive) & (predictions == positive)).sum())
     share = hits / len(labels)
@@ -159,7 +159,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
                 "the rows that were called positive, recall by those that are positive.",
             ),
             Check(
-                pair is None or not _near(pair[0], accuracy),
+                pair is None or not near(pair[0], accuracy),
                 0,
                 "precision-is-accuracy",
                 f"Your precision, `{(pair or [0])[0]:.3g}`, is the accuracy: the share of all rows that are "
@@ -199,12 +199,8 @@ def _pair(values: list[Any]) -> str:
     return f"`({', '.join(str(value) for value in values)})`"
 
 
-def _near(value: float, expected: float) -> bool:
-    return math.isclose(value, expected, abs_tol=1e-4)
-
-
 def _same(pair: list[float] | None, expected: list[Any]) -> bool:
-    return pair is not None and all(map(_near, pair, expected))
+    return pair is not None and all(map(near, pair, expected))
 
 
 def _expected(labels: torch.Tensor, predictions: torch.Tensor, positive: int) -> list[float]:

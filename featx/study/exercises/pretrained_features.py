@@ -13,7 +13,7 @@ from torch import nn
 
 import featx
 from featx.study.exercises import Exercise
-from featx.study.exercises._observing import count_steps, describe, fingerprints
+from featx.study.exercises._observing import count_steps, describe, fingerprints, some_digits
 from featx.study.verdicts import Check, Verdict, weigh
 
 NUM_IMAGES = 12
@@ -224,9 +224,7 @@ def judge(seen: dict[str, Any], seed: int) -> Verdict:
 
 def _inputs(seed: int) -> tuple[featx.Backbone, torch.Tensor]:
     backbone = featx.load_backbone("glyphnet")
-    digits = featx.datasets.load_digits()
-    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(seed))
-    return backbone, backbone.preprocess(digits.images[order[:NUM_IMAGES]])
+    return backbone, some_digits(backbone, NUM_IMAGES, seed)
 
 
 @cache

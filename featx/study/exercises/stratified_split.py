@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from featx.study.exercises import Exercise
-from featx.study.exercises._plain import as_array
+from featx.study.exercises._splits import row_numbers
 from featx.study.verdicts import Check, Verdict, weigh
 
 PARTS = ("train", "validation", "test")
@@ -122,22 +122,8 @@ def _observe_once(function: Any, labels: torch.Tensor, seed: int, noise: int) ->
     return {
         "type": type(returned).__name__,
         "length": len(returned) if isinstance(returned, tuple | list) else None,
-        "parts": [_rows(part) for part in returned] if three else None,
+        "parts": [row_numbers(part) for part in returned] if three else None,
     }
-
-
-def _rows(value: Any) -> list[int] | None:
-    """Read row numbers from a list, set, array, tensor or `Subset`; None when it is no such thing."""
-    if isinstance(value, torch.utils.data.Subset):
-        value = [value[place] for place in range(len(value))]
-    elif isinstance(value, set | frozenset | range):
-        value = list(value)
-    if isinstance(value, torch.Tensor | np.ndarray) and "bool" in str(value.dtype):
-        return None
-    array = as_array(value)
-    if array is None or array.ndim != 1 or not np.isfinite(array).all() or (array % 1).any():
-        return None
-    return [int(row) for row in array]
 
 
 def judge(seen: dict[str, Any], seed: int) -> Verdict:
