@@ -483,7 +483,9 @@ def test_extractor_gives_a_row_for_each_image_or_none_at_all(tmp_path):
 
 def test_extractor_takes_a_backbone_that_takes_one_size_only():
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(28 * 28, 5), torch.nn.ReLU())
-    backbone = featx.Backbone.from_module(model, lambda x: x, in_channels=1, num_features=5)
+    backbone = featx.Backbone.from_module(
+        model, lambda x: x, layer="", in_channels=1, num_features=5
+    )
     images = np.random.default_rng(0).random((3, 1, 28, 28), np.float32)
     for layers in (None, "1"):
         extractor = featx.FeatureExtractor(backbone, layers=layers).fit(images)
