@@ -16,6 +16,7 @@ from featx import glyphnet
 from featx.errors import FeatxError, whole_number
 from featx.heads import find_heads, in_size, output_layer
 from featx.layers import FEATURES, check_pooling, first_tensor, pool, read_layers
+from featx.modules import bits_of, home
 from featx.timm_models import PREFIX, timm_model, timm_names
 from featx.weights import load_state, read_state, unknown_weights, weights_file
 from featx.wording import close_matches, first_line
@@ -210,7 +211,7 @@ class Backbone:
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(bits_of(tensor.cpu()).numpy().data)
         return digest.hexdigest()[:16]
 
 
@@ -348,8 +349,7 @@ def _dry_run(
 
     Only buffers and torch's random state are kept from it: it is the user's code that runs.
     """
-    tensors = [*model.parameters(), *model.buffers()]
-    device = tensors[0].device if tensors else torch.device("cpu")
+    device = home(model)
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     heads = find_heads(model) if layer == FEATURES else []
     outputs: list[Any] = []

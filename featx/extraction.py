@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -29,7 +28,7 @@ from featx.fingerprint import code_of, describe
 from featx.inference import PRECISIONS, Forward, Settings, choose, forward
 from featx.layers import LayerReader
 from featx.machine import cores, free_memory, out_of_memory
-from featx.modules import in_eval_mode, no_backbone
+from featx.modules import bits_of, check_device, home, in_eval_mode, no_backbone
 from featx.processes import Group, join_group
 from featx.progress import progress_bar
 from featx.shapes import trace_shapes
@@ -566,7 +565,7 @@ def _run_noise(job: _Job, sizes: list[tuple]) -> tuple[dict[str, np.ndarray], st
         if not torch.equal(x, job.prepare(image)):
             raise _random("preprocessing")
         seen.update(f"{x.dtype} {tuple(x.shape)}".encode())
-        seen.update(x.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        seen.update(bits_of(x.cpu()).numpy().data)
         prepared.append(x)
     rows = job.compute(prepared[0], True)
     before = _random_states()
@@ -693,23 +692,13 @@ def _device(device: str | torch.device) -> torch.device:
             "LOCAL_RANK", torch.cuda.current_device()
         )  # under torchrun one for each
         return torch.device("cuda", int(rank) % torch.cuda.device_count())
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen).item()  # "meta" is a device too, but holds no numbers
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        why = first_line(error)  # torch lists all that it ever knew for a word that is none of them
-        why = "" if why.startswith("Expected one of") else f" ({why[:80]})"
-        raise FeatxError(
-            f"Expected a device that this machine has, got {device!r}{why}. Use "
-            'device="auto", which picks one, or "cpu".'
-        ) from error
-    return chosen
+    return check_device(device, 'Use device="auto", which picks one, or "cpu".')
 
 
 @contextmanager
 def _in_use(model: nn.Module, target: torch.device) -> Iterator[None]:
     """Bring the model into eval mode on `target`, and back to where and how it was."""
-    home = next(chain(model.parameters(), model.buffers()), torch.empty(0)).device
+    before = home(model)
     with in_eval_mode(model):
         try:
             try:
@@ -723,4 +712,4 @@ def _in_use(model: nn.Module, target: torch.device) -> Iterator[None]:
                 ) from error
             yield
         finally:
-            model.to(home)
+            model.to(before)

@@ -16,7 +16,7 @@ import numpy as np
 from featx.arrays import as_numpy
 from featx.datasets import SkippedFile
 from featx.errors import FeatxError
-from featx.files import replacing, write_atomically
+from featx.files import replacing, sha256, write_atomically
 from featx.images import os_reason
 from featx.store import file_name, signed, unsigned
 
@@ -440,7 +440,7 @@ def _no_features(folder: Path) -> FeatxError:
 
 def _sum(path: Path) -> str:
     try:
-        return _sha256(path)
+        return sha256(path).hex()
     except OSError:
         return ""
 
@@ -458,7 +458,7 @@ def _save_array(path: Path, array: np.ndarray) -> str:
         else:
             with new.open("wb") as file:
                 np.save(file, array)
-        return _sha256(new)
+        return sha256(new).hex()
 
 
 def _whole_file(array: Any) -> Path | None:
@@ -469,8 +469,3 @@ def _whole_file(array: Any) -> Path | None:
     # A part of a memory map is one too, of the same file.
     same = array.flags.c_contiguous and array.offset + array.nbytes == path.stat().st_size  # pyright: ignore[reportAttributeAccessIssue]
     return path if same and np.load(path, mmap_mode="r").shape == array.shape else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,15 +1,16 @@
-"""Files that are there whole or not at all, whenever the writing stops."""
+"""Files that are there whole or not at all, whenever the writing stops, and known by their content."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing", "write_atomically"]
+__all__ = ["replacing", "sha256", "write_atomically"]
 
 
 @contextlib.contextmanager
@@ -47,3 +48,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a small file, all of it or nothing: see `replacing`."""
     with replacing(path) as new:
         new.write_bytes(content)
+
+
+def sha256(path: Path) -> bytes:
+    """Return the SHA-256 of what is in a file, which is not read into memory whole."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -22,7 +22,7 @@ from torch import nn
 
 from featx.errors import FeatxError
 from featx.heads import find_heads
-from featx.modules import check_module, check_sizes
+from featx.modules import bits_of, check_module, check_sizes
 from featx.stages import Stage, stage_names, stages
 from featx.tables import Table, in_columns, table_html
 from featx.wording import close_matches, counted
@@ -689,14 +689,4 @@ def _frozen_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _same_bits(old: torch.Tensor, new: torch.Tensor | None) -> bool:
     if new is None or (new.shape, new.dtype, new.layout) != (old.shape, old.dtype, old.layout):
         return False
-    return not new.is_meta and torch.equal(_bits(old), _bits(new.to(old.device)))
-
-
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the bytes of `tensor`: -0.0 is another number than 0.0, and NaN is as good as any."""
-    tensor = tensor.detach()
-    if tensor.layout is not torch.strided:
-        tensor = tensor.to_dense()
-    if tensor.is_quantized:
-        tensor = tensor.int_repr()
-    return tensor.reshape(-1).view(torch.uint8)
+    return not new.is_meta and torch.equal(bits_of(old), bits_of(new.to(old.device)))

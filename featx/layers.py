@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from itertools import chain
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from torch import nn
 from featx.arrays import channels_last
 from featx.errors import FeatxError
 from featx.heads import find_heads
-from featx.modules import in_eval_mode, no_backbone
+from featx.modules import home, in_eval_mode, no_backbone
 from featx.pixels import as_images, fit_channels
 from featx.wording import close_matches
 
@@ -207,9 +206,8 @@ def feature_map(backbone: Backbone, images: Any, layer: str) -> torch.Tensor:
     x = fit_channels(as_images(images), backbone.in_channels)
     if not len(x):
         raise FeatxError("Expected at least one image, got none. Pass images (N, C, H, W).")
-    home = next(chain(model.parameters(), model.buffers()), x).device
     with in_eval_mode(model), torch.inference_mode():
-        ready = backbone.preprocess(x.to(home))
+        ready = backbone.preprocess(x.to(home(model, x.device)))
         output = _outputs(model, ready, [layer], backbone.places)[layer][0]
     output = first_tensor(output)
     if not isinstance(output, torch.Tensor) or output.ndim != 4 or len(output) != len(x):

@@ -1,16 +1,27 @@
-"""What holds for any module of torch: that it is one, that its tensors have sizes, and its modes."""
+"""What holds for any module of torch: that it is one, where it is, what its tensors hold, and its modes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import cast
 
+import torch
 from torch import nn
 
 from featx.errors import FeatxError
+from featx.wording import first_line
 
-__all__ = ["check_module", "check_sizes", "in_eval_mode", "no_backbone"]
+__all__ = [
+    "bits_of",
+    "check_device",
+    "check_module",
+    "check_sizes",
+    "home",
+    "in_eval_mode",
+    "no_backbone",
+]
 
 
 def check_module(model: object) -> None:
@@ -65,6 +76,80 @@ def check_sizes(model: object) -> None:
             f"Expected a model whose parameters have a size, but {lazy[0]} gets its size from the "
             "first batch. Run the model once before."
         )
+
+
+def check_device(device: object, way_out: str, *, numbers: bool = True) -> torch.device:
+    """Return the device that is meant, or raise a sentence where this machine has none such.
+
+    Parameters
+    ----------
+    device
+        What `torch.device` takes.
+    way_out
+        What to use instead: the end of the message.
+    numbers
+        Whether it must hold numbers; ``"meta"`` is a device too, and holds none.
+
+    Examples
+    --------
+    >>> check_device("gpu", 'Use "cpu".')
+    Traceback (most recent call last):
+        ...
+    featx.errors.FeatxError: Expected a device that this machine has, got 'gpu'. Use "cpu".
+    """
+    try:
+        chosen = torch.device(device)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        there = torch.empty(1, device=chosen)
+        if numbers:
+            there.item()
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        why = first_line(error)  # torch lists all that it ever knew for a word that is none of them
+        why = "" if why.startswith("Expected one of") else f" ({why[:80]})"
+        raise FeatxError(
+            f"Expected a device that this machine has, got {device!r}{why}. {way_out}"
+        ) from error
+    return chosen
+
+
+def home(model: nn.Module, default: torch.device | None = None) -> torch.device:
+    """Return where the first tensor of `model` is.
+
+    Parameters
+    ----------
+    model
+        A model, on one device.
+    default
+        The answer for a model without tensors; by default where torch makes new ones.
+
+    Examples
+    --------
+    >>> home(nn.Linear(2, 2, device="meta")), home(nn.ReLU())
+    (device(type='meta'), device(type='cpu'))
+    """
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    if tensor is None:
+        return default or torch.get_default_device()
+    return tensor.device
+
+
+def bits_of(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the bytes of `tensor` in a row: -0.0 is another number than 0.0, and NaN is as good as any.
+
+    Nothing is copied where the numbers lie side by side.
+
+    Examples
+    --------
+    >>> bits_of(torch.tensor([1, 256], dtype=torch.int16)).tolist()
+    [1, 0, 0, 1]
+    >>> torch.equal(bits_of(torch.tensor(0.0)), bits_of(torch.tensor(-0.0)))
+    False
+    """
+    tensor = tensor.detach()
+    if tensor.layout is not torch.strided:
+        tensor = tensor.to_dense()
+    if tensor.is_quantized:
+        tensor = tensor.int_repr()
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
-from itertools import chain, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -19,10 +19,10 @@ from torch import nn
 from torch.jit._trace import TopLevelTracedModule
 
 from featx.errors import FeatxError
-from featx.modules import check_sizes, in_eval_mode
+from featx.modules import bits_of, check_device, check_sizes, home, in_eval_mode
 from featx.shape_errors import ModuleCall, explain_refusal
 from featx.tables import in_columns
-from featx.wording import close_matches, first_line
+from featx.wording import close_matches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -333,7 +333,7 @@ def trace_shapes(
         )
     check_sizes(model)
     args, kwargs = _batch(model, data, _device(device))
-    where = _device(device) or _home(model)
+    where = _device(device) or home(model)
     modes = {module: "train" if module.training else "eval" for module in model.modules()}
     recorder = _Recorder(model)
     with _as_it_was(model, where), recorder.listening(), torch.no_grad():
@@ -434,7 +434,7 @@ def _forward(model: nn.Module, args: tuple, kwargs: dict, device: torch.device |
     with ExitStack() as stack:
         if "torch._dynamo" in sys.modules:  # compiled parts run eagerly, so that hooks see them
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        if device is None or _home(model) == device:
+        if device is None or home(model) == device:
             model(*args, **kwargs)
         else:
             tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -493,7 +493,7 @@ def _refill(container: Any, fill: Callable[[Any], None], contents: Any) -> None:
 
 
 def _rewrite(tensor: torch.Tensor, before: torch.Tensor) -> None:
-    if not torch.equal(_bits(tensor), _bits(before)):
+    if not torch.equal(bits_of(tensor), bits_of(before)):
         with torch.no_grad():
             tensor.copy_(before)
 
@@ -527,27 +527,11 @@ def _has_bits(tensor: torch.Tensor) -> bool:
     ) and not isinstance(tensor, nn.Parameter)
 
 
-def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().reshape(-1).view(torch.uint8)
-
-
 def _device(device: str | torch.device | None) -> torch.device | None:
     if device is None:
         return None
-    try:
-        device = torch.device(device)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise FeatxError(
-            f'Expected a device of this machine, such as "cpu" or "meta", got {device!r}: '
-            f"{first_line(error)}"
-        ) from error
-    return torch.empty(0, device=device).device  # "cuda" is "cuda:0"
-
-
-def _home(model: nn.Module) -> torch.device:
-    tensor = next(chain(model.parameters(), model.buffers()), None)
-    return torch.get_default_device() if tensor is None else tensor.device
+    chosen = check_device(device, 'Use "cpu" or "meta".', numbers=False)
+    return torch.empty(0, device=chosen).device  # "cuda" is "cuda:0"
 
 
 def _is_batch(data: Any) -> bool:
@@ -582,7 +566,7 @@ def _batch(model: nn.Module, data: Any, device: torch.device | None) -> tuple[tu
     else:
         floats = (p.dtype for p in model.parameters() if p.is_floating_point() or p.is_complex())
         dtype = next(floats, torch.get_default_dtype())
-    return (torch.zeros(sizes, dtype=dtype, device=device or _home(model)),), {}
+    return (torch.zeros(sizes, dtype=dtype, device=device or home(model)),), {}
 
 
 def _describe(data: Any) -> str:

@@ -6,7 +6,6 @@ nothing else that the extraction has to know.
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import pickle
@@ -28,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from featx.datasets import ImageFiles, SkippedFile, find_images, image_paths
 from featx.errors import FeatxError, whole_number
+from featx.files import sha256
 from featx.images import (
     UnreadableImage,
     decode,
@@ -37,6 +37,7 @@ from featx.images import (
     to_rgb_tensor,
 )
 from featx.machine import cores, free_memory, out_of_memory
+from featx.modules import bits_of
 from featx.pixels import as_images, fit_channels
 from featx.progress import progress_bar
 from featx.store import DIGEST_BYTES, content_digest

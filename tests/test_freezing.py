@@ -705,3 +705,13 @@ def test_a_rate_may_be_numpys():
 def test_nothing_to_train_is_told():
     with pytest.raises(featx.FeatxError, match="Replace its head"):
         param_groups(freeze(small_resnet(), except_=()))
+
+
+@pytest.mark.parametrize("odd", [torch.arange(6.0)[::2], torch.ones(1).expand(3)])
+def test_a_buffer_whose_numbers_do_not_lie_side_by_side_is_watched(odd):
+    model = replace_head(freeze(small_resnet()), 3)
+    model.layer1.register_buffer("odd", odd)
+    with assert_frozen(model):
+        model(IMAGES)
+    with pytest.raises(featx.FeatxError, match=r"layer1\.odd first"), assert_frozen(model):
+        model.layer1.odd = odd + 1

@@ -622,7 +622,7 @@ def test_wrong_arguments_are_named(model, data, message):
 
 
 def test_an_unknown_device_is_named():
-    with pytest.raises(featx.FeatxError, match="Expected a device of this machine"):
+    with pytest.raises(featx.FeatxError, match="Expected a device that this machine has, got"):
         trace_shapes(nn.ReLU(), (1, 2), device="gpu")
 
 
@@ -752,3 +752,10 @@ def test_any_stack_of_layers_is_left_as_it_was(kinds, train):
     assert everything(model) == before
     assert randomness() == states
     assert copy.deepcopy(model)(torch.zeros(3, 4)).shape == (3, 4)
+
+
+def test_a_buffer_whose_numbers_do_not_lie_side_by_side_stays():
+    model = nn.BatchNorm1d(3).train()
+    model.register_buffer("running_mean", torch.arange(6.0)[::2])
+    assert trace_shapes(model, (4, 3))[0].shape == (4, 3)
+    assert model.running_mean.tolist() == [0, 2, 4]

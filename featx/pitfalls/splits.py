@@ -15,6 +15,7 @@ from featx.arrays import as_numpy
 from featx.datasets import ImageFiles, LabelledImages
 from featx.errors import FeatxError
 from featx.features import Features, named_labels
+from featx.files import sha256
 from featx.findings import Finding, Findings, with_overrides
 from featx.images import printable
 from featx.pitfalls.duplicates import (
@@ -304,8 +305,7 @@ def _file_size(path: str) -> int | None:
 
 def _file_key(path: str) -> bytes | None:
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return sha256(Path(path))
     except OSError:
         return None
 
