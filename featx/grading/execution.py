@@ -12,7 +12,7 @@ from featx.grading.controls import make_controls
 from featx.grading.marked_cells import Mark, observer_source, read_mark
 from featx.grading.protocol import Limits
 from featx.grading.rebuild import Part, Rebuilt
-from featx.grading.sandbox import Child, Sandbox
+from featx.grading.sandbox import Child, Sandbox, SandboxLost
 from featx.study.bank import load_question
 from featx.study.exercises import load_exercise
 
@@ -59,7 +59,7 @@ def execute(
     rebuilt
         The notebook.
     files
-        What lies beside it.
+        What lies beside it, the instructor's first.
     tests
         The places of the tests to run; the others are left out.
     limits
@@ -75,7 +75,7 @@ def execute(
     Raises
     ------
     SandboxLost
-        When there is no sandbox any more: no fault of the student.
+        When there is no sandbox any more, or no room for the instructor's files: no fault of the student.
     """
     # made first: what it imports is imported while the warm process warms
     todo = [
@@ -89,7 +89,7 @@ def execute(
     while True:
         child = sandbox.spawn(limits)
         try:
-            _send_files(child, files, limits.seconds)
+            _send_files(child, files, rebuilt.given_files, limits.seconds)
             for place, part, request in todo:
                 again = place in results
                 if place in deadly or (again and part.role == "test"):
@@ -113,11 +113,19 @@ def execute(
             child.close()
 
 
-def _send_files(child: Child, files: dict[str, bytes], seconds: float) -> None:
+def _send_files(
+    child: Child, files: dict[str, bytes], given: frozenset[str], seconds: float
+) -> None:
+    """Lay files beside the notebook. Of a student's as many as there is room for."""
     for name, content in files.items():
         for begin in range(0, len(content) or 1, PIECE):
             piece = base64.b64encode(content[begin : begin + PIECE]).decode()
-            child.ask({"op": "file", "path": name, "content": piece}, seconds)
+            reply = child.ask({"op": "file", "path": name, "content": piece}, seconds)
+            # nothing of the student's has run yet: a child that is gone is no fault of theirs
+            lost = isinstance(reply, str)
+            fault = reply if lost else reply.get("fault")
+            if lost or (fault and name in given):
+                raise SandboxLost(f"{name[:80]!a} could not be laid beside the notebook: {fault}.")
 
 
 def _request(part: Part, own: list[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import nbformat
@@ -150,9 +150,7 @@ def grade(
                 + (close_matches(unknown[0], there) if there else "Nobody has so far.")
             )
         wanted = [student for student in there if students is None or student in students]
-        if limits is None:
-            seconds = course.timeout()
-            limits = Limits() if seconds is None else Limits(seconds=seconds)
+        limits = limits or Limits(seconds=course.timeout())
         before = course.marks(assignment)
         results = Results(course.root / ".featx" / "results.db")
         opened.callback(results.close)
@@ -221,18 +219,19 @@ class _Grader:
             except SandboxLost as error:
                 fault = str(error)
             except Exception as error:
-                fault = f"{type(error).__name__}: {error}"
+                fault = named_line(error)
         return Graded(student, fault=fault)
 
     def _grade(self, student: str) -> Graded:
         submission, rebuilt = self._read(student)
+        own, blocked = _beside(submission.files, self._given_files)
         graded = Graded(
             student,
-            notes=list(submission.notes),
+            notes=[*submission.notes, *blocked],
             unreadable=any(isinstance(each, Unreadable) for each in submission.notebooks.values()),
-            files=submission.files,
+            files=own,
         )
-        files = submission.files | self._given_files
+        files = self._given_files | own | self._given_files  # theirs first, and theirs it is
         for name, each in rebuilt.items():
             graded.notes += each.notes
             begin = time.monotonic()
@@ -251,7 +250,10 @@ class _Grader:
         folder = self._course.submission(student, self._assignment)
         submission = read_submission(folder, student, list(self._instructor))
         rebuilt = {
-            name: rebuild(notebook, submission.notebooks[name])
+            name: replace(
+                rebuild(notebook, submission.notebooks[name]),
+                given_files=frozenset(self._given_files),
+            )
             for name, notebook in self._instructor.items()
         }
         return submission, rebuilt
@@ -265,7 +267,8 @@ class _Grader:
         for place, part in enumerate(rebuilt.parts):
             if part.role == "test":
                 mark = read_mark(part.node.source)
-                depends = depends_on(mark) if mark else ""
+                # an assertion sees of the students' names those that the prompts leave to them
+                depends = depends_on(mark) if mark else " ".join(rebuilt.own)
                 points = str(part.node.metadata["nbgrader"]["points"])
                 keys[place] = key_of(
                     before, part.node.source, points, depends, *sorted(rebuilt.missing)
@@ -342,6 +345,19 @@ class _Grader:
         return f"recorded {self._assignment} {student}"
 
 
+def _beside(files: dict[str, bytes], given: dict[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
+    """Return the student's files that can lie beside the instructor's, and a note for each other."""
+    folders = {str(parent) for name in given for parent in PurePosixPath(name).parents}
+    own, notes = {}, []
+    for name, content in files.items():
+        above = map(str, PurePosixPath(name).parents)
+        if name in folders or any(each in given for each in above):
+            notes.append(f"{name[:80]!a} was left out: a file of the assignment lies there.")
+        else:
+            own[name] = content
+    return own, notes
+
+
 def _digest(graded: Graded) -> str:
     texts = [nbformat.writes(notebook) for notebook in graded.notebooks.values()]
     return key_of(*texts, *(key_of(content.hex()) for content in graded.files.values()))
@@ -372,6 +388,8 @@ def _notebook(
     count = 0
     for place, part in enumerate(rebuilt.parts):
         cell: Any = copy.copy(part.node)
+        # older formats have none, and nbformat would make up others each time
+        cell.setdefault("id", f"cell-{place}")
         if part.role in ("test", "given") and part.grade_id is not None:
             cell.source = rebuilt.handed_out.get(part.grade_id, cell.source)
         if part.runs:

@@ -30,8 +30,9 @@ from sqlalchemy.exc import SAWarning
 from traitlets.config import Config
 
 from featx.errors import FeatxError
+from featx.grading.protocol import Limits
 from featx.grading.rebuild import Instructor, grade_id_of
-from featx.grading.submissions import list_submissions, read_submission
+from featx.grading.submissions import list_submissions
 from featx.wording import close_matches, first_line
 
 __all__ = ["Course", "points_in"]
@@ -153,13 +154,13 @@ class Course:
         steps = (self.directory.source_directory, self.directory.release_directory)
         return [Path(self.directory.format_path(step, ".", assignment)) for step in steps]
 
-    def timeout(self) -> float | None:
-        """Return the seconds that the course's configuration allows for a cell, or None."""
+    def timeout(self) -> float:
+        """Return the seconds that the course's configuration allows for a cell, or the usual ones."""
         for section in ("ExecutePreprocessor", "Execute"):
             seconds = self.config.get(section, {}).get("timeout")
             if isinstance(seconds, int | float) and seconds > 0:
                 return float(seconds)
-        return None
+        return Limits().seconds
 
     def release(self, assignment: str) -> bool:
         """Make the release version and enter the assignment in the gradebook, if that was not done yet.
@@ -247,9 +248,25 @@ class Course:
         """Return what lies beside the source notebooks, such as data that cells read.
 
         A student's file of the same name does not count, unless ``Autograde.exclude_overwriting`` says so.
+        Links are followed, as nbgrader does.
+
+        Raises
+        ------
+        FeatxError
+            When one cannot be read: without it every student would lose marks.
         """
         folder = Path(self.directory.format_path(self.directory.source_directory, ".", assignment))
-        files = read_submission(folder, "", []).files
+        files = {}
+        for parent, folders, names in os.walk(folder, followlinks=True):
+            folders[:] = [each for each in folders if each != ".ipynb_checkpoints"]
+            for path in (Path(parent, n) for n in [*folders, *names] if not n.endswith(".ipynb")):
+                if not (path.is_file() or path.is_dir()) or not os.access(path, os.R_OK):
+                    raise FeatxError(
+                        f"Expected files that can be read beside the source of {assignment}, but {path} "
+                        "cannot be. Put a file in its place, or remove it."
+                    )
+                if path.is_file():
+                    files[path.relative_to(folder).as_posix()] = path.read_bytes()
         for name in self.config.Autograde.get("exclude_overwriting", {}).get(assignment, ()):
             files.pop(name, None)
         return files

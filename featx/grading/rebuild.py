@@ -88,6 +88,8 @@ class Rebuilt:
         ``grade_id`` -> source as students got it: feedback shows this, and no hidden test.
     notes : list of str
         What a teacher should know.
+    given_files : frozenset of str
+        The files beside it that are the instructor's: it does not run without them.
     """
 
     parts: list[Part]
@@ -96,6 +98,7 @@ class Rebuilt:
     own: list[str]
     handed_out: dict[str, str]
     notes: list[str]
+    given_files: frozenset[str] = frozenset()
 
 
 def grade_id_of(node: Any) -> str | None:

@@ -161,8 +161,8 @@ class Child:
         self._receipts += 1
         receipt = f"{self._receipts}-{os.urandom(16).hex()}"
         interrupted = False
-        self._channel.settimeout(seconds)
         try:
+            self._channel.settimeout(seconds)
             send(self._channel, {**request, "receipt": receipt})
             try:
                 reply = receive(self._channel)
@@ -174,7 +174,7 @@ class Child:
         except TimeoutError:
             self.close()
             return "timeout"
-        except Broken:
+        except (Broken, OSError):  # closed on our side, too
             self.close()
             return self._cause() if not interrupted else "timeout"
         if reply.get("receipt") != receipt or not isinstance(reply.get("outputs"), list):

@@ -196,6 +196,80 @@ def test_a_changed_test_runs_alone_and_changes_only_its_own_marks(
     assert now["cy"] == 0
 
 
+def test_what_the_prompts_leave_to_students_decides_what_tests_see(
+    course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = course / "release" / NAME / f"{NAME}.ipynb"
+    prompt = "Write what is asked for."
+    path.write_text(path.read_text().replace(prompt, f"{prompt} Define `math` as you like."))
+    tests_run: list[set[str]] = []
+
+    class Watched(Local):
+        def execute(self, rebuilt: Rebuilt, files: Any, tests: set[int], limits: Limits) -> dict:
+            tests_run.append({str(rebuilt.parts[place].grade_id) for place in tests})
+            return super().execute(rebuilt, files, tests, limits)
+
+    monkeypatch.setattr("featx.grading.grade.Local", Watched)
+    grade(NAME, course)
+    of_assertions = {"test-square", "test-double", "test-fizz", "test-first"}
+    assert tests_run == [of_assertions] * len(CLASS)
+
+
+def test_what_is_recorded_in_an_older_format_is_not_recorded_again(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in fresh.glob(f"*/**/{NAME}.ipynb"):
+        notebook = json.loads(path.read_text())
+        notebook["nbformat_minor"] = 4  # cells have no ids
+        for cell in notebook["cells"]:
+            del cell["id"]
+        path.write_text(json.dumps(notebook))
+    grade(NAME, fresh)
+    assert points(fresh) == DESERVED
+    record, recorded = Course.record, []
+    monkeypatch.setattr(Course, "record", lambda *rest: recorded.append(rest[2]) or record(*rest))
+    grade(NAME, fresh)
+    assert recorded == []
+
+
+def test_files_of_students_are_never_in_the_way_of_the_instructors(fresh: Path) -> None:
+    (fresh / "submitted/ada" / NAME / "data").write_text("no folder")
+    inside = fresh / "submitted/bob" / NAME / "data/first.txt"
+    inside.mkdir(parents=True)
+    (inside / "x.txt").write_text("no file")
+    graded = grade(NAME, fresh)
+    assert [each.fault for each in graded] == [""] * len(CLASS)
+    assert ["left out" in " ".join(each.notes) for each in graded] == [True, True, False]
+    assert points(fresh) == DESERVED
+
+
+def test_a_file_of_the_instructors_that_does_not_fit_costs_no_mark(fresh: Path) -> None:
+    (fresh / "source" / NAME / "large.bin").write_bytes(bytes(2**20))
+    (graded,) = grade(NAME, fresh, students=["ada"], limits=Limits(disk=2**19))
+    assert "large.bin" in graded.fault
+    assert points(fresh) == {}
+
+
+def test_files_of_the_instructors_may_be_links_and_large(
+    fresh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.grading.submissions.LARGEST_FILES", 2)
+    source = fresh / "source" / NAME
+    (source / "data").rename(tmp_path / "elsewhere")
+    (source / "data").symlink_to(tmp_path / "elsewhere")
+    (source / "three.txt").write_text("333")
+    (source / "link.txt").symlink_to(source / "three.txt")
+    course = Course(fresh)
+    assert course.instructor_files(NAME) == {
+        "data/first.txt": b"1",
+        "three.txt": b"333",
+        "link.txt": b"333",
+    }
+    (source / "nowhere").symlink_to(tmp_path / "nothing")
+    with pytest.raises(FeatxError, match="nowhere"):
+        course.instructor_files(NAME)
+
+
 def test_killed_in_the_middle_the_next_run_goes_on(fresh: Path) -> None:
     for number in range(8):
         submit(
