@@ -39,6 +39,7 @@ from featx.descent import (
 )
 from featx.errors import FeatxError, whole_number
 from featx.extraction import extract
+from featx.progress import progress_bar
 from featx.threads import threads_for
 
 __all__ = [
@@ -67,6 +68,7 @@ WAYS_OUT = {
     "0 sample(s)": "Give it rows to learn from.",
 }
 
+LONG = 500_000_000  # products in one look at the rows: the path takes more than a second or two
 MANY_ROWS = 5000  # from here on one held-out fifth says as much as five
 
 
@@ -107,6 +109,8 @@ class LinearProbe(BaseEstimator):
         arithmetic has no more to give: at a large `C` with very rare classes that may be farther off.
     random_state : int, RandomState or None
         Draws the folds of the path. The same number draws the same ones.
+    progress : bool
+        Show how far the path is, on stderr, where it takes more than a few seconds.
 
     Attributes
     ----------
@@ -160,6 +164,7 @@ class LinearProbe(BaseEstimator):
         cv: Any = None,
         tol: float = 1e-3,
         random_state: Any = None,
+        progress: bool = True,
     ) -> None:
         self.C = C
         self.class_weight = class_weight
@@ -168,6 +173,7 @@ class LinearProbe(BaseEstimator):
         self.cv = cv
         self.tol = tol
         self.random_state = random_state
+        self.progress = progress
 
     def __sklearn_tags__(self) -> Any:
         # The mixins give one kind to the whole class; here it follows the parameter.
@@ -335,10 +341,14 @@ class LinearProbe(BaseEstimator):
                 )
         together = max(1, CELLS_AT_ONCE // (len(job.target) * job.width))
         products = job.X.shape[0] * job.X.shape[1] * job.width * min(len(folds), together)
-        with threads_for(products, num_blocks(job.X)):
-            first, *others = (folds[i : i + together] for i in range(0, len(folds), together))
-            walk, starts = self._walk(job, first)
-            walks = [walk, *(self._walk(job, group)[0] for group in others)]
+        first, *others = (folds[i : i + together] for i in range(0, len(folds), together))
+        steps, show = len(PATH) * (1 + len(others)), self.progress and products >= LONG
+        with (
+            threads_for(products, num_blocks(job.X)),
+            progress_bar("path", steps, show=show, unit="values of C") as advance,
+        ):
+            walk, starts = self._walk(job, first, advance)
+            walks = [walk, *(self._walk(job, group, advance)[0] for group in others)]
         val_score, train_score, val_loss = np.concatenate(walks, axis=2).mean(2).T
         path = {
             "C": PATH.copy(),
@@ -350,7 +360,10 @@ class LinearProbe(BaseEstimator):
         return float(PATH[best]), path, starts[best]
 
     def _walk(
-        self, job: _Job, folds: list[tuple[np.ndarray, np.ndarray]]
+        self,
+        job: _Job,
+        folds: list[tuple[np.ndarray, np.ndarray]],
+        advance: Callable[[int], None],
     ) -> tuple[np.ndarray, list[_Start]]:
         """Go down `F` folds side by side, for each C.
 
@@ -393,6 +406,7 @@ class LinearProbe(BaseEstimator):
                     _averages(row_loss, test[:, tested]),
                 ]
             )
+            advance(1)
         return np.array(measured), starts
 
     def _folds(

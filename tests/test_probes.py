@@ -568,3 +568,14 @@ def test_a_fold_that_can_be_told_apart_does_not_stop_the_walk():
         exact.append(np.mean(losses))
     assert probe.path_["C"][np.argmin(exact)] == probe.C_
     assert probe.path_["val_loss"][-1] > 2 * min(exact)
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_long_path_says_how_far_it_is(monkeypatch, capsys, progress):
+    monkeypatch.setattr(probes, "LONG", 1)
+    monkeypatch.setattr("featx.progress.LOG_EVERY", 0.0)
+    featx.LinearProbe("path", progress=progress).fit(*_blobs(3, 60))
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == (17 if progress else 0)
+    if progress:
+        assert told[-1].startswith("path: 17 of 17 values of C, 100%")
