@@ -121,7 +121,12 @@ def code(source: str) -> str:
 def question_html(question: Question, number: int) -> str:
     """Return a question with what there is to choose from, its hint and its answer."""
     listing = code(question.numbered_code) if question.code else ""
-    options = "".join(f"<li>{_option(*each)}</li>" for each in question.shown.items())
+    options = "".join(
+        f"<li><strong>{question.label(key)}</strong> {to_html(text)}</li>"
+        if question.label(key)
+        else f"<li>{to_html(text)}</li>"
+        for key, text in question.shown.items()
+    )
     why = "".join(
         f"<li><strong>{to_html(given)}</strong>: {to_html(said)}</li>"
         for given, said in _wrong(question)
@@ -140,16 +145,12 @@ def question_html(question: Question, number: int) -> str:
     )
 
 
-def _option(key: str, text: str) -> str:
-    return to_html(text) if key.isdigit() else f"<strong>{key})</strong> {to_html(text)}"
-
-
 def _wrong(question: Question) -> Iterable[tuple[str, str]]:
     """Return the wrong answers and what is said to each."""
     if isinstance(question, Choice):
         for key, option in question.choices.items():
             if not option.right:
-                yield (f"line {key}" if key.isdigit() else f"{key})"), str(option.feedback)
+                yield question.label(key) or f"line {key}", str(option.feedback)
     elif isinstance(question, Typed):
         for mistake in question.mistakes:
             yield str(mistake.answer), mistake.feedback

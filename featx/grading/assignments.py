@@ -353,7 +353,11 @@ def _item_cells(item: Item, number: int, chosen: str) -> list[Any]:
 
 def _question_texts(question: Question, number: int, points: float) -> tuple[str, str]:
     code = f"\n\n```python\n{question.numbered_code}\n```" if question.code else ""
-    options = "\n".join(f"* **{key}** {text}" for key, text in question.shown.items())
+    labels = {key: question.label(key) for key in question.shown}
+    options = "\n".join(
+        f"* **{labels[key]}** {text}" if labels[key] else f"* {text}"
+        for key, text in question.shown.items()
+    )
     heading = f"## {number}. {_capitalised(question.concept)}"
     prompt = (
         f"{heading} ({question.difficulty}, {_say(points)})\n\n"

@@ -507,6 +507,6 @@ def as_text(question: Question) -> str:
     """
     code = [f"    {line}" for line in question.numbered_code.splitlines()]
     options = [
-        f"  {text}" if key.isdigit() else f"  {key}) {text}" for key, text in question.shown.items()
+        f"  {f'{question.label(key)} {text}'.lstrip()}" for key, text in question.shown.items()
     ]
     return "\n".join([question.prompt, *code, *options])

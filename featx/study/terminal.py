@@ -12,7 +12,7 @@ from rich.text import Text
 
 from featx.errors import FeatxError, ProblemFound
 from featx.study.bank import Card, Question, load_cards, load_question, questions_of
-from featx.study.bank.questions import UNREADABLE
+from featx.study.bank.questions import UNREADABLE, BugLine
 from featx.study.deck import answers_that_count, due_items, next_due, what_is_due
 from featx.study.exams import begin_exam, given_answers, report_exam
 from featx.study.record import Answer, Progress
@@ -183,12 +183,12 @@ def _show_question(console: Console, question: Question, place: str) -> None:
     console.rule(f"{place} · lesson {question.lesson:02d} · {question.difficulty}", align="left")
     _say(console, question.prompt)
     if question.code:
-        numbers = question.kind == "bug-line"  # type: ignore[attr-defined]
+        numbers = isinstance(question, BugLine)
         code = Syntax(question.code, "python", theme="ansi_light", line_numbers=numbers)
         console.print(Padding(code, (1, 2)))
     for key, text in question.shown.items():
-        line = Text("  ") if key.isdigit() else Text(f"  {key}) ", style="bold")
-        console.print(line + _inline(text))
+        label = question.label(key)
+        console.print(Text(f"  {label} " if label else "  ", style="bold") + _inline(text))
     console.print(question.how, style="dim", highlight=False)
 
 

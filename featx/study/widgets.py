@@ -33,7 +33,7 @@ class _Input:
         self._question = question
         full = ipywidgets.Layout(width="100%")
         # a label is plain text: backquotes would only be in the way
-        labels = [(f"{k}) {t}" if len(k) == 1 and k.isalpha() else t) for k, t in _plain(question)]
+        labels = [f"{question.label(key)} {text}".lstrip() for key, text in _plain(question)]
         self._boxes: dict[str, Any] = {}
         if isinstance(question, OneChoice | BugLine):
             options = list(zip(labels, question.shown, strict=True))

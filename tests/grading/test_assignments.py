@@ -75,6 +75,18 @@ def test_a_set_of_problems_for_each_two_lessons_and_a_final_for_all() -> None:
     assert lessons["final"] == set(range(1, 12))
 
 
+def test_options_are_labelled_as_they_are_in_the_lessons() -> None:
+    text = "\n".join(
+        cell.source
+        for path in sorted(COURSE.glob("source/*/*.ipynb"))
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "markdown"
+    )
+    assert "\n* **a)** " in text
+    assert "\n* line 3: `" in text
+    assert "\n* **3" not in text
+
+
 def test_nothing_is_asked_in_two_assignments() -> None:
     items = [
         each

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from featx.study.bank.questions import UNREADABLE, BugLine, Order, Output, SeveralChoices, Value
+from featx.study.practice import as_text
 from featx.study.proofs import prove
 
 COMMON: dict[str, Any] = {
@@ -234,6 +235,18 @@ def test_a_question_that_is_not_sound_is_refused(question, change, said) -> None
     with pytest.raises(ValidationError) as caught:
         type(question)(**raw)
     assert said in str(caught.value)
+
+
+def test_an_option_is_labelled_in_one_way() -> None:
+    """A letter, but nothing before a line of code: its text begins with its number."""
+    for question in (SEVERAL, ORDER):
+        labels = [f"{question.label(key)} {text}" for key, text in question.shown.items()]
+        assert labels[0].startswith("a) ")
+        assert as_text(question).splitlines()[-len(labels) :] == [f"  {each}" for each in labels]
+    lines = list(BUG.shown.values())
+    assert {BUG.label(key) for key in BUG.shown} == {""}
+    assert lines[0].startswith("line 1: ")
+    assert as_text(BUG).splitlines()[-len(lines) :] == [f"  {each}" for each in lines]
 
 
 def test_a_bug_is_looked_for_in_numbered_lines() -> None:

@@ -166,6 +166,10 @@ class Question(Strict, ABC):
         """What there is to choose from or to order: key -> text."""
         return {}
 
+    def label(self, key: str) -> str:
+        """Return what stands before an option where it is shown; nothing where its text says it."""
+        return f"{key})"
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The comments that the proof must have, such as ``a`` for ``# a:``."""
@@ -301,7 +305,7 @@ class Choice(Question):
     @property
     def right_text(self) -> str:
         """The right options in words."""
-        return "\n".join(f"{k}) {o.text}" for k, o in self.choices.items() if o.right)
+        return "\n".join(f"{self.label(k)} {o.text}" for k, o in self.choices.items() if o.right)
 
     @property
     def wrong_answers(self) -> dict[str, str]:
@@ -373,7 +377,7 @@ class SeveralChoices(Choice):
         # What is wrong comes first, then what is missing; one thing at a time.
         first = min(chosen - right or right - chosen)
         return self._wrong(
-            f"{first}) {self.choices[first].feedback}",
+            f"{self.label(first)} {self.choices[first].feedback}",
             self.choices[first].misconception or "left-one-out",
             score,
         )
@@ -405,6 +409,10 @@ class BugLine(Choice):
             text = f"line {option.line}: `{lines[option.line - 1].strip()}`"
             found[str(option.line)] = Option(text=text, **option.model_dump(exclude={"line"}))
         return found
+
+    def label(self, key: str) -> str:
+        """Return nothing: the text of each option begins with the number of its line."""
+        return ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -622,7 +630,7 @@ class Order(Typed):
     @property
     def right_text(self) -> str:
         """The pieces in the right order."""
-        return "\n".join(f"{letter}) {self.shown[letter]}" for letter in self.answer)
+        return "\n".join(f"{self.label(letter)} {self.shown[letter]}" for letter in self.answer)
 
     def _as_kept(self, answer: str) -> str:
         return _letters(answer)
