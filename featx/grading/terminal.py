@@ -91,8 +91,7 @@ def grade_in_terminal(
         raise FeatxError("Expected --watch or --dry-run, not both: what is watched is recorded.")
     kind = report_kind(report) if report is not None else ""
     course = Course(course_dir)
-    seconds = timeout or course.timeout() or Limits().seconds
-    limits = Limits(seconds=seconds, memory=read_size(memory))
+    limits = Limits(seconds=timeout or course.timeout(), memory=read_size(memory))
 
     def say(text: str) -> None:
         console.print(text, markup=False, highlight=False)
