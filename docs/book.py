@@ -2,7 +2,7 @@
 
     python docs/book.py
 
-The lessons are executed, several at a time, and kept by a hash of all that their outputs depend on; so a
+The lessons are executed, several at a time, and kept by a hash of what their outputs depend on; so a
 second build executes only what has changed. Then Sphinx makes the pages. Nothing needs a network. (That is
 why this is Sphinx and not Jupyter Book 2, which downloads its theme while it builds.)
 """
@@ -28,6 +28,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from sphinx.cmd.build import build_main
 
 from featx.errors import FeatxError, ProblemFound, whole_number
+from featx.files import replacing
 from featx.progress import progress_bar, say
 from featx.wording import first_line
 
@@ -61,6 +62,23 @@ LIMIT = 900
 #: Folders of featx on which no lesson's output depends: what lessons import lies below them, and a test sees
 #: that no lesson names them.
 UNSEEN = ("doctor", "grading")
+
+#: What computes, draws and shows in the lessons.
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pillow",
+    "safetensors",
+    "matplotlib",
+    "fsrs",
+    "rich",
+    "ipython",
+    "ipykernel",
+    "pygments",
+)
 
 #: What stands in the header of the book, and in which order: title -> page.
 CONTENTS = {
@@ -192,9 +210,8 @@ def execute_all(lessons: Sequence[Path], kept: Path, jobs: int) -> dict[Path, Pa
                 stop.set()
                 raise
             if whole:
-                half = made[path].with_suffix(f".{os.getpid()}")
-                nbformat.write(left[path], half)
-                half.replace(made[path])  # whole, or not there
+                with replacing(made[path]) as new:
+                    nbformat.write(left[path], new)
 
         try:
             list(pool.map(run, left))
@@ -207,14 +224,14 @@ def execute_all(lessons: Sequence[Path], kept: Path, jobs: int) -> dict[Path, Pa
 
 
 def _surroundings() -> str:
-    """Return a hash of all but the lesson itself that its outputs depend on."""
+    """Return a hash of what a lesson's outputs depend on beside itself: featx, Python and `PACKAGES`."""
     files = [
         path
         for path in sorted((ROOT / "featx").rglob("*"))
         if path.suffix in (".py", ".yaml", ".safetensors")
         and path.relative_to(ROOT / "featx").parts[0] not in UNSEEN
     ]
-    versions = [version(name) for name in ("torch", "torchvision", "scikit-learn", "matplotlib")]
+    versions = [f"{name} {version(name)}" for name in PACKAGES]
     contents = [path.read_bytes() for path in [DOCS / "reading.py", *files]]
     return _hash(sys.version, *versions, *contents)
 

@@ -24,7 +24,7 @@ from featx.study.exams import begin_exam
 from featx.study.exercises import load_exercise
 from featx.study.exploring import every_state, is_scale
 from featx.study.record import open_progress
-from featx.study.showing import to_html
+from featx.study.showing import picture_html, to_html
 
 
 def load_ipython_extension(shell: object) -> None:
@@ -64,10 +64,10 @@ def explore(state: Callable[..., Any], **controls: Sequence[Any]) -> None:
     """Show the knobs in their first position; `static/book.js` moves them, for all is computed."""
     order = {name: sorted(of) if is_scale(of) else list(of) for name, of in controls.items()}
     places = {
-        " ".join(str(of.index(at)) for of, at in zip(order.values(), values, strict=True)): _state(
-            *came
+        " ".join(str(of.index(at)) for of, at in zip(order.values(), values, strict=True)): (
+            f"<p>{to_html(words)}</p>{picture_html(words, picture)}"
         )
-        for values, came in every_state(state, controls).items()
+        for values, (words, picture) in every_state(state, controls).items()
     }
     first = ", ".join(
         f"{_spaced(name)} <strong>{escape(str(of[0]))}</strong>" for name, of in controls.items()
@@ -96,11 +96,6 @@ def _control(name: str, values: list[Any], at: int) -> str:
         )
         moved = f"<select>{options}</select>"
     return f'<p class="moved" hidden><label>{_spaced(name)} {moved}</label></p>'
-
-
-def _state(words: str, picture: str) -> str:
-    alt = escape(words.replace("`", ""))
-    return f"<p>{to_html(words)}</p>" + (f'<img alt="{alt}" src="{picture}">' if picture else "")
 
 
 def _spaced(name: str) -> str:

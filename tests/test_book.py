@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import re
 import subprocess
 import sys
@@ -92,6 +94,28 @@ def test_what_the_hash_of_a_lesson_leaves_out_no_lesson_uses(book, root):
         for cell in nbformat.read(path, as_version=4).cells:
             code = cell.source if cell.cell_type == "code" else ""
             assert not re.search(rf"\b({'|'.join(book.UNSEEN)})\b", code), path
+
+
+def test_every_package_that_a_lesson_imports_is_in_its_hash(book, root, tmp_path, monkeypatch):
+    code = [
+        ast.parse(cell.source)
+        for path in (root / "lessons").glob("*.ipynb")
+        for cell in nbformat.read(path, as_version=4).cells
+        if cell.cell_type == "code" and "%" not in cell.source[:1]
+    ]
+    nodes = [node for tree in code for node in ast.walk(tree)]
+    names = {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+    names |= {str(n.module) for n in nodes if isinstance(n, ast.ImportFrom)}
+    known = importlib.metadata.packages_distributions()
+    used = {known[top][0].lower() for name in names if (top := name.partition(".")[0]) in known}
+    assert "pillow" in used
+    assert used - {"featx"} <= {*book.PACKAGES}
+    found = {book._surroundings()}
+    for each in book.PACKAGES:
+        newer = dict.fromkeys(book.PACKAGES, "1") | {each: "2"}
+        monkeypatch.setattr(book, "version", newer.__getitem__)
+        found.add(book._surroundings())
+    assert len(found) == 1 + len(book.PACKAGES)
 
 
 def test_an_output_is_made_anew_where_what_it_depends_on_has_changed(book, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
@@ -11,7 +10,7 @@ from numbers import Real
 from typing import Any
 
 from featx.errors import FeatxError
-from featx.study.showing import can_show_widgets, print_text, to_html
+from featx.study.showing import can_show_widgets, picture_html, print_text, to_html
 
 __all__ = ["every_state", "explore", "is_scale"]
 
@@ -55,9 +54,7 @@ def explore(state: Callable[..., Any], **controls: Sequence[Any]) -> None:
 
     def update(_: object = None) -> None:
         words, picture = states[tuple(widget.value for widget in widgets)]
-        alt = html.escape(words.replace("`", ""))
-        image = f'<img alt="{alt}" src="{picture}">' if picture else ""
-        shown.value = f'<p role="status">{to_html(words)}</p>{image}'
+        shown.value = f'<p role="status">{to_html(words)}</p>{picture_html(words, picture)}'
 
     for widget in widgets:
         widget.observe(update, "value")

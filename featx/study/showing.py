@@ -14,6 +14,7 @@ __all__ = [
     "code_html",
     "display_again",
     "in_notebook",
+    "picture_html",
     "print_text",
     "show",
     "show_verdict",
@@ -63,6 +64,12 @@ def code_html(code: str) -> str:
     """Show code as it is: lines are not broken, long ones scroll."""
     style = 'style="white-space: pre; overflow-x: auto; word-break: normal"'
     return f"<pre {style}><code {style}>{html.escape(code.strip())}</code></pre>"
+
+
+def picture_html(words: str, picture: str) -> str:
+    """Show a picture at an address, with the words for those who do not see it; nothing where none is."""
+    alt = html.escape(words.replace("`", ""))
+    return f'<img alt="{alt}" src="{picture}">' if picture else ""
 
 
 def verdict_html(verdict: Verdict, spoken: bool = True) -> str:
