@@ -8,7 +8,9 @@ import http.server
 import importlib.util
 import io
 import re
+import signal
 import socketserver
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ from urllib.error import HTTPError, URLError
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import (
@@ -232,6 +235,39 @@ def test_a_download_that_went_wrong_is_refused_and_not_kept(served, monkeypatch,
     with pytest.raises(featx.FeatxError, match=f"Could not get .*Put the file {name}.*glyphnet"):
         featx.load_backbone("squeezenet1_1")
     assert list(file.parent.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_download_leaves_nothing_and_the_next_one_is_whole(served):
+    """In a process of its own, as a terminal stops one; the server falls silent before the end."""
+    body, name = squeezenet_bytes()
+    file = served(body, name, cut=1000, sleep=60.0)
+    code = (
+        "import sys; from torchvision.models import SqueezeNet1_1_Weights as weights; "
+        "import featx.cli as cli; weights.DEFAULT.value.url = sys.argv.pop(1); cli.main()"
+    )
+    url = SqueezeNet1_1_Weights.DEFAULT.url
+    images = file.parents[3] / "images" / "one"
+    images.mkdir(parents=True)
+    Image.new("RGB", (64, 64), "red").save(images / "red.png")
+    command = ["extract", str(images.parent), "--backbone", "squeezenet1_1"]
+    command += ["--out", str(file.parents[3] / "features")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, url, *command], stderr=subprocess.PIPE, text=True
+    )
+    until = time.monotonic() + 120
+    while not list(file.parent.glob("*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert list(file.parent.glob("*"))  # half of it is there
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Run the same command again" in told
+    assert "Traceback" not in told
+    assert list(file.parent.glob("*")) == []
+    served(body, name)
+    featx.load_backbone("squeezenet1_1")
+    assert file.read_bytes() == body
 
 
 @pytest.mark.parametrize("content", [b"", b"half a pickle", "other"])
