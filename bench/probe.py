@@ -1,6 +1,6 @@
 """The linear probe: beside the end-to-end loop, and beside scikit-learn's logistic regression.
 
-    python bench/probe.py [--only head path path-large fit] [--json FILE]
+    python bench/probe.py [--only head path path-large path-threads fit] [--json FILE]
 
 Side by side in one run, on the same data and draws. Ratios are the other's time over the probe's: above 1
 the probe is faster.
@@ -16,6 +16,8 @@ the probe is faster.
 * path-large: the same for 50 000 made-up rows of 512 features in 100 classes, with one fold held out, beside
   scikit-learn as it comes, which with one fold is its fastest way. It takes scikit-learn half a minute on two
   cores, three times, and some minutes to be exact.
+* path-threads: that path, where each thread takes blocks of rows of its own, beside the same with all threads
+  at each product together; alone, and while another program keeps one core busy.
 * fit: one fit beside `LogisticRegression`, for a few numbers of labels and values of C.
 """
 
@@ -23,15 +25,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -150,7 +156,7 @@ def path_on(title: str, X, y, train, test, folds, ways) -> dict[str, Any]:
         return figures(fitted, scaled, losses)
 
     def ours() -> dict[str, float]:
-        fitted = featx.LinearProbe("path", cv=folds).fit(X[train], y[train])
+        fitted = featx.LinearProbe("path", cv=folds, progress=False).fit(X[train], y[train])
         return figures(fitted, X, fitted.path_["val_loss"])
 
     named = {
@@ -172,15 +178,42 @@ def path() -> dict[str, Any]:
     return path_on(title, features.X, features.y, rows[:1200], rows[1200:], folds, ways)
 
 
-def path_large() -> dict[str, Any]:
+def large_rows() -> tuple[Any, ...]:
+    """Make up rows, their classes, which to train on, which to test on, and one fold."""
     draw = np.random.default_rng(0)
     y = np.repeat(np.arange(100), 600)
     X = draw.normal(size=(100, 512))[y] * 0.12 + draw.normal(size=(len(y), 512))
-    X = X.astype(np.float32)
     rows = draw.permutation(len(y))
-    folds = StratifiedShuffleSplit(1, test_size=0.2, random_state=0)
+    fold = StratifiedShuffleSplit(1, test_size=0.2, random_state=0)
+    return X.astype(np.float32), y, rows[:50_000], rows[50_000:], fold
+
+
+def path_large() -> dict[str, Any]:
     title = "The path on 50 000 x 512, 100 classes, one fold"
-    return path_on(title, X, y, rows[:50_000], rows[50_000:], folds, ({},))
+    return path_on(title, *large_rows(), ({},))
+
+
+def path_threads() -> dict[str, Any]:
+    X, y, train, test, fold = large_rows()
+
+    def own() -> dict[str, float]:
+        fitted = featx.LinearProbe("path", cv=fold, progress=False).fit(X[train], y[train])
+        return {"accuracy": fitted.score(X[test], y[test])}
+
+    def shared() -> dict[str, float]:
+        with patch("featx.probes.num_blocks", lambda X: 1):
+            return own()
+
+    ways, figures = {"all threads at each product": shared, "a block for each thread": own}, {}
+    for others in ("alone", "beside a busy program"):
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if figures else None
+        with busy or nullcontext():
+            try:
+                figures[others] = compare(f"The path on 50 000 x 512, {others}", ways, 3)
+            finally:
+                if busy:
+                    busy.kill()
+    return figures
 
 
 def fit() -> list[dict[str, float]]:
@@ -211,7 +244,13 @@ def fit() -> list[dict[str, float]]:
     return figures
 
 
-PARTS = {"head": head, "path": path, "path-large": path_large, "fit": fit}
+PARTS = {
+    "head": head,
+    "path": path,
+    "path-large": path_large,
+    "path-threads": path_threads,
+    "fit": fit,
+}
 
 
 def main() -> None:
