@@ -627,7 +627,7 @@ def test_wrong_use_is_one_sentence(
         (NAME, "--sandbox", "docker"): "auto, bwrap or none",
         (NAME, "--timeout", "0"): "seconds above 0",
         (NAME, "--memory", "lots"): "such as 4GiB",
-        (NAME, "--jobs", "0"): "1 or more",
+        (NAME, "--jobs", "0"): "equal to 1",
         (NAME, "--report", "x.txt"): ".html or .json",
     }.items():
         with pytest.raises(SystemExit) as ended:
