@@ -294,7 +294,9 @@ def load_backbone(name: str, weights: str | Path | WeightsEnum | None = "default
             )
         model, preprocess = torchvision_model(name, weights, path)
     heads = find_heads(model.eval())
-    in_channels = _in_channels(model)
+    # timm tells it of its models: some rearrange pixels before the first convolution
+    told = getattr(model, "pretrained_cfg", None)
+    in_channels = told["input_size"][0] if told else _in_channels(model)
     if heads:
         num_features = in_size(model, heads[0])
     else:

@@ -36,6 +36,7 @@ TIMM = [
     "cait_xxs24_224",
     "caformer_s18",  # a head of two layers
     "convnext_atto",
+    "csatv2",  # rearranges pixels before its first convolution
     "deit_tiny_distilled_patch16_224",  # two classifiers
     "dpn48b",  # a convolution as classifier
     "edgenext_xx_small",
