@@ -149,6 +149,7 @@ def test_each_timm_family_goes_through_timms_own_words(name):
     model = backbone.model
     x = torch.rand_like(images_for(backbone))
     assert x.shape[1:] == timm.data.resolve_model_data_config(model)["input_size"]
+    assert backbone.in_channels == x.shape[1]
     with torch.inference_mode():
         features = backbone.features(x)
         assert features.shape == (2, backbone.num_features)
