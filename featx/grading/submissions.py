@@ -25,6 +25,8 @@ __all__ = [
 LARGEST_NOTEBOOK = 100 * 2**20
 #: What a student wrote is far below this; outputs do not count.
 LARGEST_SOURCES = 4 * 2**20
+#: And their number: each costs time, and an empty one as much as another.
+MOST_CELLS = 5000
 #: Other files of a submission, all together.
 LARGEST_FILES = 50 * 2**20
 
@@ -211,6 +213,8 @@ def read_cells(content: bytes) -> list[Cell] | Unreadable:
         raw = first.get("cells") if isinstance(first, dict) else None
     if not isinstance(raw, list):
         return Unreadable("the file is no notebook (it has no cells)")
+    if len(raw) > MOST_CELLS:
+        return Unreadable(f"the notebook has more than {MOST_CELLS} cells")
     cells = [cell for each in raw if (cell := _cell(each)) is not None]
     if sum(len(cell.source) for cell in cells) > LARGEST_SOURCES:
         return Unreadable(f"the cells hold more than {LARGEST_SOURCES >> 20} MB of text")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from featx.grading.rebuild import Instructor, rebuild
-from featx.grading.submissions import Cell, Unreadable, read_cells
+from featx.grading.submissions import MOST_CELLS, Cell, Unreadable, read_cells
 
 
 def nbgrader(grade_id: str, **more) -> dict:
@@ -237,3 +237,10 @@ def test_any_json_is_read_or_refused_and_can_be_rebuilt(value: object) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     rebuild(INSTRUCTOR, read_cells(content))
+
+
+@pytest.mark.parametrize("cells", [MOST_CELLS, MOST_CELLS + 1])
+def test_a_notebook_of_very_many_cells_is_not_read(cells):
+    """Each costs a little time, and a million of empty ones fit into a small file."""
+    read = read_cells(json.dumps({"cells": [{"cell_type": "code", "source": ""}] * cells}).encode())
+    assert isinstance(read, Unreadable) == (cells > MOST_CELLS)
