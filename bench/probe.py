@@ -156,7 +156,7 @@ def path_on(title: str, X, y, train, test, folds, ways) -> dict[str, Any]:
         return figures(fitted, scaled, losses)
 
     def ours() -> dict[str, float]:
-        fitted = featx.LinearProbe("path", cv=folds, progress=False).fit(X[train], y[train])
+        fitted = featx.LinearProbe("path", cv=folds).fit(X[train], y[train])
         return figures(fitted, X, fitted.path_["val_loss"])
 
     named = {
@@ -197,7 +197,7 @@ def path_threads() -> dict[str, Any]:
     X, y, train, test, fold = large_rows()
 
     def own() -> dict[str, float]:
-        fitted = featx.LinearProbe("path", cv=fold, progress=False).fit(X[train], y[train])
+        fitted = featx.LinearProbe("path", cv=fold).fit(X[train], y[train])
         return {"accuracy": fitted.score(X[test], y[test])}
 
     def shared() -> dict[str, float]:

@@ -64,18 +64,23 @@ def channels_last(shape: Sequence[int], size: Sequence[int] = (1, 1)) -> bool:
     Returns
     -------
     bool
-        True for ``(H, W, C)``, as Swin has it; False for ``(C, H, W)``, and where both would fit.
+        True for ``(H, W, C)``, as Swin has it; False for ``(C, H, W)``, and where both would fit. Where
+        neither does, as after pooling to a square, it is the square.
 
     Examples
     --------
     >>> channels_last((7, 7, 96)), channels_last((96, 7, 7)), channels_last((64, 64, 96), (128, 192))
     (True, False, False)
+    >>> channels_last((7, 7, 96), (128, 192)), channels_last((96, 7, 7), (128, 192))
+    (True, False)
     """
     if len(shape) != 3:
         return False
     height, width = size
     # Each layer rounds a size to whole places: the proportion may be off by less than one.
     first, last = (abs(h * width - w * height) for h, w in (shape[1:], shape[:2]))
+    if max(size) <= min(first, last):
+        return shape[0] == shape[1] != shape[2]
     return last < max(size) <= first
 
 

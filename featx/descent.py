@@ -10,7 +10,7 @@ import torch
 
 from featx.errors import FeatxError
 from featx.machine import free_memory
-from featx.threads import side_by_side
+from featx.threads import all_threads, side_by_side
 
 __all__ = [
     "CELLS_AT_ONCE",
@@ -375,10 +375,11 @@ class Descent:
         if axes is None:
             W = W / spread[:, None]
         else:
-            along = W @ axes
-            # what few rows do not span, or only by rounding, is at least as flat as the flattest axis
-            rest = W - along @ axes.T if axes.shape[1] < len(axes) else 0
-            W = (along / spread[:, None]) @ axes.T + rest / spread[:, None, :1]
+            with all_threads(W.numel() * axes.shape[1]):
+                along = W @ axes
+                # what few rows do not span, or only by rounding, is at least as flat as the flattest axis
+                rest = W - along @ axes.T if axes.shape[1] < len(axes) else 0
+                W = (along / spread[:, None]) @ axes.T + rest / spread[:, None, :1]
         return torch.cat([W.flatten(-2), b / self.curvature], -1)
 
     def _turn(self) -> None:
@@ -403,16 +404,22 @@ class Descent:
 
         if n < d and n <= BASIS_SIZE and self.rows.held:
             x = torch.cat(list(self.rows.each(weighted))).to(self.rows.wide)
-            spread, u = torch.linalg.eigh(x @ x.T)
+            spread, u = _eigh(x @ x.T)
             kept = spread >= spread[-1] * 1e-10  # the rest is rounding
             length = spread[kept].sqrt().clamp(min=TINY)  # 0 where all rows are the same
             axes = x.T @ (u[:, kept] / length)
             return spread[kept].to(root.dtype), axes.to(root.dtype)
         if d <= BASIS_SIZE:
-            spread, axes = torch.linalg.eigh(cast(torch.Tensor, sum(self.rows.each(products))))
+            spread, axes = _eigh(cast(torch.Tensor, sum(self.rows.each(products))))
             return spread.clamp(min=self.eps * float(spread[-1])), axes
         squares = self.rows.each(lambda at, x: weighted(at, x).square().sum(0))
         return cast(torch.Tensor, sum(squares)), None
+
+
+def _eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute eigenvalues, rising, and eigenvectors of a symmetric matrix."""
+    with all_threads(len(matrix) ** 3):
+        return torch.linalg.eigh(matrix)
 
 
 def _where(which: torch.Tensor, new: torch.Tensor, old: torch.Tensor) -> torch.Tensor:

@@ -245,8 +245,7 @@ class _Job:
         if broken and self.on_error == "raise":
             name, reason = next(iter(broken.items()))
             raise FeatxError(
-                f'Expected readable images only, for on_error="raise" was asked for, got {name}: {reason}. '
-                "Mend or remove it."
+                f"Expected readable images only, got {name}: {reason}. Mend or remove it."
             )
 
     def compute(self, images: torch.Tensor, prepared: bool) -> dict[str, np.ndarray]:

@@ -144,12 +144,11 @@ def probe_report(
     features = load_features(folder)
     names = _class_of_each_row(features, Path(folder))
     train, test = _split(names, test_size, seed)
-    with console.status(f"linear probe on {len(train)} images"):
-        X_train, y_train = features.X[train], names[train]
-        probe = LinearProbe("path", random_state=seed).fit(X_train, y_train)
-        X_test, y_test = features.X[test], names[test]
-        probability = probe.predict_proba(X_test)
-        predicted = probe.classes_[probability.argmax(1)]
+    X_train, y_train = features.X[train], names[train]
+    X_test, y_test = features.X[test], names[test]
+    probe = LinearProbe("path", random_state=seed, progress=not console.quiet).fit(X_train, y_train)
+    probability = probe.predict_proba(X_test)
+    predicted = probe.classes_[probability.argmax(1)]
     with console.status("nearest neighbours"):
         knn = KNNProbe(min(20, len(train))).fit(X_train, y_train)
         knn_accuracy = float(np.mean(knn.predict(X_test) == y_test))

@@ -68,7 +68,6 @@ WAYS_OUT = {
     "0 sample(s)": "Give it rows to learn from.",
 }
 
-LONG = 500_000_000  # products in one look at the rows: the path takes more than a second or two
 MANY_ROWS = 5000  # from here on one held-out fifth says as much as five
 
 
@@ -110,7 +109,7 @@ class LinearProbe(BaseEstimator):
     random_state : int, RandomState or None
         Draws the folds of the path. The same number draws the same ones.
     progress : bool
-        Show how far the path is, on stderr, where it takes more than a few seconds.
+        Show how far the path is, on stderr.
 
     Attributes
     ----------
@@ -164,7 +163,7 @@ class LinearProbe(BaseEstimator):
         cv: Any = None,
         tol: float = 1e-3,
         random_state: Any = None,
-        progress: bool = True,
+        progress: bool = False,
     ) -> None:
         self.C = C
         self.class_weight = class_weight
@@ -342,10 +341,10 @@ class LinearProbe(BaseEstimator):
         together = max(1, CELLS_AT_ONCE // (len(job.target) * job.width))
         products = job.X.shape[0] * job.X.shape[1] * job.width * min(len(folds), together)
         first, *others = (folds[i : i + together] for i in range(0, len(folds), together))
-        steps, show = len(PATH) * (1 + len(others)), self.progress and products >= LONG
+        steps = len(PATH) * (1 + len(others))
         with (
             threads_for(products, num_blocks(job.X)),
-            progress_bar("path", steps, show=show, unit="values of C") as advance,
+            progress_bar("path", steps, show=self.progress, unit="values of C") as advance,
         ):
             walk, starts = self._walk(job, first, advance)
             walks = [walk, *(self._walk(job, group, advance)[0] for group in others)]
@@ -645,7 +644,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     weights
         As in `featx.load_backbone`; only for a name.
     layers, pooling, batch_size, device, precision, cache_dir, progress
-        As in `featx.extract`.
+        As in `featx.extract`. A file that is no readable image is an error: each has its row.
 
     Attributes
     ----------
@@ -699,7 +698,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Raises
         ------
         FeatxError
-            When there is no image, or the backbone or its weights are unknown.
+            When there is no image, or the backbone or its weights are unknown; with `layers` or `pooling`,
+            when the first image cannot be read.
         """
         if hasattr(X, "__len__") and not isinstance(X, str) and len(X) == 0:
             raise FeatxError("Expected at least one image, got none.")
@@ -722,7 +722,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Raises
         ------
         FeatxError
-            As `featx.extract` does; also for a file that is no readable image: each has its row.
+            As `featx.extract` does; also for a file that is no readable image.
         """
         check_is_fitted(self)
         return self._extract(X, cache_dir=self.cache_dir, progress=self.progress)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["side_by_side", "threads_for"]
+__all__ = ["all_threads", "side_by_side", "threads_for"]
 
 _T = TypeVar("_T")
 _Made = TypeVar("_Made")
@@ -34,6 +34,9 @@ def threads_for(products: int, blocks: int = 1) -> Iterator[None]:
     And one for numpy's and scipy's linear algebra: on few cores its threads and torch's hold each other
     up, which has cost three quarters of the time. Where several fit at once, the first sets, and the last
     puts back.
+
+    A thread that is begun meanwhile and uses torch at once keeps to one thread: torch tells new threads how
+    many to use by what was set last, wherever that was.
     """
     with _lock:
         if not _fitting:
@@ -55,6 +58,18 @@ def threads_for(products: int, blocks: int = 1) -> Iterator[None]:
                 _before.clear()
 
 
+@contextmanager
+def all_threads(products: int) -> Iterator[None]:
+    """Give torch all threads inside `threads_for`, for one product that is no little work."""
+    before = torch.get_num_threads()
+    if products >= LITTLE:
+        torch.set_num_threads(max(before, _workers.get()))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def side_by_side(work: Callable[[_T], _Made], blocks: Iterable[_T]) -> Iterator[_Made]:
     """Yield what `work` makes of each block, in their order; inside `threads_for` in several threads."""
     workers = _workers.get()
@@ -65,7 +80,7 @@ def side_by_side(work: Callable[[_T], _Made], blocks: Iterable[_T]) -> Iterator[
         at_work = deque[Future[_Made]]()
         for block in blocks:
             at_work.append(pool.submit(work, block))
-            if len(at_work) > 2 * workers:  # so many blocks are in memory, however many there are
+            if len(at_work) > workers:  # so many blocks are in memory, however many there are
                 yield at_work.popleft().result()
         while at_work:
             yield at_work.popleft().result()

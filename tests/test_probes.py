@@ -572,7 +572,6 @@ def test_a_fold_that_can_be_told_apart_does_not_stop_the_walk():
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_a_long_path_says_how_far_it_is(monkeypatch, capsys, progress):
-    monkeypatch.setattr(probes, "LONG", 1)
     monkeypatch.setattr("featx.progress.LOG_EVERY", 0.0)
     featx.LinearProbe("path", progress=progress).fit(*_blobs(3, 60))
     told = capsys.readouterr().err.splitlines()

@@ -184,7 +184,7 @@ class _Grader:
         self._course, self._assignment, self._instructor = course, assignment, instructor
         self._results, self._executor, self._limits = results, executor, limits
         self._environment = f"{environment()}, {limits}"
-        self._given_files = course.instructor_files(assignment)
+        self._given_files = course.instructor_files(assignment, limits.disk)
         #: Run what is known as well.
         self.regrade = False
 

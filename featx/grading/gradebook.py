@@ -244,21 +244,42 @@ class Course:
                 notebooks[entry.name] = Instructor(notebook, handed_out)
         return notebooks
 
-    def instructor_files(self, assignment: str) -> dict[str, bytes]:
+    def instructor_files(self, assignment: str, most: int = Limits.disk) -> dict[str, bytes]:
         """Return what lies beside the source notebooks, such as data that cells read.
 
         A student's file of the same name does not count, unless ``Autograde.exclude_overwriting`` says so.
         Links are followed, as nbgrader does.
 
+        Parameters
+        ----------
+        assignment
+            The assignment.
+        most
+            As many bytes as the sandbox has room for.
+
+        Returns
+        -------
+        dict of str to bytes
+            Path below the folder -> content.
+
         Raises
         ------
         FeatxError
-            When one cannot be read: without it every student would lose marks.
+            When one cannot be read, or they are too large: without them every student would lose marks.
         """
         folder = Path(self.directory.format_path(self.directory.source_directory, ".", assignment))
-        files = {}
+        files, room = {}, most
+        above = {str(folder): {os.path.realpath(folder)}}
         for parent, folders, names in os.walk(folder, followlinks=True):
-            folders[:] = [each for each in folders if each != ".ipynb_checkpoints"]
+            for name in folders:
+                path = os.path.join(parent, name)  # noqa: PTH118 - as os.walk writes it
+                above[path] = above[parent] | {os.path.realpath(path)}
+            folders[:] = [  # a link may lead back up
+                each
+                for each in folders
+                if each != ".ipynb_checkpoints"
+                and len(above[os.path.join(parent, each)]) > len(above[parent])  # noqa: PTH118
+            ]
             for path in (Path(parent, n) for n in [*folders, *names] if not n.endswith(".ipynb")):
                 if not (path.is_file() or path.is_dir()) or not os.access(path, os.R_OK):
                     raise FeatxError(
@@ -266,6 +287,13 @@ class Course:
                         "cannot be. Put a file in its place, or remove it."
                     )
                 if path.is_file():
+                    room -= path.stat().st_size
+                    if room < 0:
+                        raise FeatxError(
+                            f"Expected files of at most {most >> 20} MB together beside the source of "
+                            f"{assignment}, for which the sandbox has room, got more ({path}). Let the cells "
+                            "read a part of them."
+                        )
                     files[path.relative_to(folder).as_posix()] = path.read_bytes()
         for name in self.config.Autograde.get("exclude_overwriting", {}).get(assignment, ()):
             files.pop(name, None)

@@ -105,7 +105,10 @@ def _exactly(channel: socket.socket, length: int, end: float | None) -> bytes:
     while length:
         try:
             if end is not None:  # one byte in time must not win time for the next
-                channel.settimeout(max(end - time.monotonic(), 1e-3))
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                channel.settimeout(left)
             part = channel.recv(min(length, 2**20))
         except TimeoutError:
             raise

@@ -243,10 +243,10 @@ def test_files_of_students_are_never_in_the_way_of_the_instructors(fresh: Path) 
     assert points(fresh) == DESERVED
 
 
-def test_a_file_of_the_instructors_that_does_not_fit_costs_no_mark(fresh: Path) -> None:
+def test_files_of_the_instructors_that_do_not_fit_cost_no_mark(fresh: Path) -> None:
     (fresh / "source" / NAME / "large.bin").write_bytes(bytes(2**20))
-    (graded,) = grade(NAME, fresh, students=["ada"], limits=Limits(disk=2**19))
-    assert "large.bin" in graded.fault
+    with pytest.raises(FeatxError, match=r"at most 0 MB together .*large\.bin"):
+        grade(NAME, fresh, students=["ada"], limits=Limits(disk=2**19))
     assert points(fresh) == {}
 
 
@@ -265,6 +265,11 @@ def test_files_of_the_instructors_may_be_links_and_large(
         "three.txt": b"333",
         "link.txt": b"333",
     }
+    (tmp_path / "elsewhere" / "up").symlink_to(source)  # and round again
+    (source / "again").symlink_to(tmp_path / "elsewhere")
+    assert len(course.instructor_files(NAME, most=8)) == 4
+    with pytest.raises(FeatxError, match="at most 0 MB together"):
+        course.instructor_files(NAME, most=7)
     (source / "nowhere").symlink_to(tmp_path / "nothing")
     with pytest.raises(FeatxError, match="nowhere"):
         course.instructor_files(NAME)

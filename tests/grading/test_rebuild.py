@@ -118,6 +118,22 @@ def of_repeated(*submitted: Cell) -> list[str]:
     return [part.node.source for part in rebuilt.parts]
 
 
+def test_a_cell_without_an_id_that_was_moved_is_no_second_one():
+    """Order has no effect; what the instructor set up is not set up again behind the answer."""
+    moved = [Cell("answer = 1", grade_id="first"), Cell("items = []")]
+    setup = Instructor(
+        new_notebook(
+            cells=[
+                new_code_cell("items = []", id="set-up"),
+                new_code_cell("", id="a1", metadata=nbgrader("first", solution=True)),
+            ]
+        ),
+        {"first": ""},
+    )
+    parts = rebuild(setup, moved).parts
+    assert [part.node.source for part in parts] == ["items = []", "answer = 1"]
+
+
 @pytest.mark.parametrize("ids", [("m1", "m2"), (None, None)], ids=["ids", "no ids"])
 def test_of_cells_with_one_text_each_is_itself(ids: tuple[str | None, str | None]) -> None:
     assert of_repeated(

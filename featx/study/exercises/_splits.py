@@ -34,20 +34,21 @@ def observe_split(
 def row_numbers(value: Any) -> list[int] | None:
     """Read row numbers from a list, set, array, tensor or `Subset`.
 
-    None when it is no such thing; a mask of True and False is none.
+    None when it is no such thing: no row can be taken by a number like 1.0, and a mask is none either.
     """
     if isinstance(value, torch.utils.data.Subset):
         value = [value[place] for place in range(len(value))]
     elif isinstance(value, set | frozenset | range | tuple):
         value = list(value)
     parts = value if isinstance(value, list) else [value]
-    if any("bool" in str(getattr(part, "dtype", type(part))) for part in parts):
+    kinds = " ".join({str(getattr(part, "dtype", type(part))) for part in parts})
+    if "bool" in kinds:
         return None
     if isinstance(value, list):
         value = [p.item() if isinstance(p, torch.Tensor) and p.numel() == 1 else p for p in value]
     array = as_array(value)
     if array is None or array.ndim != 1 or array.size > MOST:
         return None
-    if not np.isfinite(array).all() or (array % 1).any():
+    if array.size and ("float" in kinds or not np.isfinite(array).all() or (array % 1).any()):
         return None
     return [int(row) for row in array]
