@@ -201,7 +201,7 @@ def path_threads() -> dict[str, Any]:
         return {"accuracy": fitted.score(X[test], y[test])}
 
     def shared() -> dict[str, float]:
-        with patch("featx.probes.num_blocks", lambda X: 1):
+        with patch("featx.probes.block_threads", lambda X: 1):
             return own()
 
     ways, figures = {"all threads at each product": shared, "a block for each thread": own}, {}

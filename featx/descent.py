@@ -17,11 +17,11 @@ __all__ = [
     "Descent",
     "Rows",
     "all_logits",
+    "block_threads",
     "blocks",
     "cross_entropy",
     "device_of",
     "linear",
-    "num_blocks",
     "scaled_rows",
     "scales",
     "squared_error",
@@ -137,9 +137,11 @@ def blocks(
         yield at, rows.to(dtype)
 
 
-def num_blocks(X: Any) -> int:
-    """Say how many blocks the rows of `X` are, of which a processor's threads may take one each."""
-    return -(-len(X) // _rows_at_once(X)) if device_of(X).type == "cpu" else 1
+def block_threads(X: Any) -> int:
+    """Say how many threads may take a block of the rows each: all where there are blocks enough, else one."""
+    threads = torch.get_num_threads()
+    enough = device_of(X).type == "cpu" and len(X) > (2 * threads - 1) * _rows_at_once(X)
+    return threads if enough else 1
 
 
 def _rows_at_once(X: Any) -> int:

@@ -28,17 +28,18 @@ from featx.descent import (
     Descent,
     Rows,
     all_logits,
+    block_threads,
     blocks,
     cross_entropy,
     device_of,
     linear,
-    num_blocks,
     scaled_rows,
     scales,
     squared_error,
 )
 from featx.errors import FeatxError, whole_number
 from featx.extraction import extract
+from featx.neighbours import most_alike
 from featx.progress import progress_bar
 from featx.threads import threads_for
 
@@ -233,11 +234,11 @@ class LinearProbe(BaseEstimator):
                 f"{balance.min():g} to {balance.max():g} for a row. Give other weights."
             )
         products = X.shape[0] * X.shape[1] * width
-        with threads_for(products, num_blocks(X)):
+        with threads_for(products, block_threads(X)):
             rows = scaled_rows(X, weight)
         job = _Job(X, target, loss, weight, balance, width, rows)
         self.C_, self.path_, start = self._picked(job)
-        with threads_for(products, num_blocks(X)):
+        with threads_for(products, block_threads(X)):
             fit = Descent(job.rows, target, loss, balance[None], width, start)
             fit.to(self.C_, self.tol, self.max_iter)
         if not fit.converged:
@@ -343,7 +344,7 @@ class LinearProbe(BaseEstimator):
         first, *others = (folds[i : i + together] for i in range(0, len(folds), together))
         steps = len(PATH) * (1 + len(others))
         with (
-            threads_for(products, num_blocks(job.X)),
+            threads_for(products, block_threads(job.X)),
             progress_bar("path", steps, show=self.progress, unit="values of C") as advance,
         ):
             walk, starts = self._walk(job, first, advance)
@@ -487,7 +488,7 @@ class LinearProbe(BaseEstimator):
         rows = Rows(X, torch.tensor(self.mean_), self.scale_)
         rows.held = False  # they are read once
         W, b = np.atleast_2d(self.coef_), np.atleast_1d(self.intercept_)
-        with threads_for(X.shape[0] * X.shape[1] * len(b), num_blocks(X)):
+        with threads_for(X.shape[0] * X.shape[1] * len(b), block_threads(X)):
             return linear(rows, torch.tensor(W), torch.tensor(b)).cpu()
 
 
@@ -603,16 +604,10 @@ class KNNProbe(ClassifierMixin, BaseEstimator):
         return self.classes_[winners]
 
     def _votes(self, x: torch.Tensor) -> torch.Tensor:
-        cosine = x.new_empty(len(x), 0)
-        nearest = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
-        for at, other in _directions(self._X, x.device):
-            # the best so far against one more block
-            number = torch.arange(at.start, at.start + len(other), device=x.device)
-            cosine = torch.cat([cosine, x @ other.to(x.dtype).T], 1)
-            nearest = torch.cat([nearest, number.expand(len(x), -1)], 1)
-            cosine, chosen = cosine.topk(min(self.n_neighbors_, cosine.shape[1]), dim=1)
-            nearest = nearest.gather(1, chosen)
-        codes = torch.from_numpy(self._codes).to(x.device)[nearest]
+        others = _directions(self._X, x.device)
+        cosines = ((at.start, x @ other.to(x.dtype).T) for at, other in others)
+        cosine, rows = most_alike(cosines, self.n_neighbors_)
+        codes = torch.from_numpy(self._codes).to(x.device)[rows]
         votes = (cosine / self.temperature).softmax(1)
         return x.new_zeros(len(x), len(self.classes_)).scatter_add(1, codes, votes)
 

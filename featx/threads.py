@@ -24,12 +24,12 @@ LITTLE = 10_000_000  # products of numbers: more threads than one would wait for
 
 
 @contextmanager
-def threads_for(products: int, blocks: int = 1) -> Iterator[None]:
-    """Use as many threads as pay for so many products of numbers, in so many blocks.
+def threads_for(products: int, most: int = 1) -> Iterator[None]:
+    """Use as many threads as pay for so many products of numbers.
 
-    One for little work: on a busy machine many are slower by far. All of torch's for one large block. Where
-    there are blocks enough, torch has one, and `side_by_side` takes a block in each thread: nothing waits for
-    the slowest of them after each small product.
+    One for little work: on a busy machine many are slower by far. Else all of torch's; or where `most` is
+    above 1, torch has one, and `side_by_side` takes a block in each of at most so many threads: nothing waits
+    for the slowest of them after each small product.
 
     And one for numpy's and scipy's linear algebra: on few cores its threads and torch's hold each other
     up, which has cost three quarters of the time. Where several fit at once, the first sets, and the last
@@ -43,7 +43,7 @@ def threads_for(products: int, blocks: int = 1) -> Iterator[None]:
             _before.extend([torch.get_num_threads(), _linear_algebra().limit(limits=1)])
         _fitting.append(products)
         threads = _before[0]
-    workers = threads if products >= LITTLE and blocks >= 2 * threads else 1
+    workers = min(threads, most) if products >= LITTLE else 1
     before = _workers.set(workers)
     torch.set_num_threads(1 if products < LITTLE or workers > 1 else threads)
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,8 @@ from torch.nn.functional import avg_pool2d, grid_sample, interpolate, normalize
 
 from featx.errors import FeatxError
 from featx.images import read_image, to_rgb_tensor
+from featx.neighbours import most_alike
+from featx.threads import side_by_side, threads_for
 
 __all__ = ["FeatureSearch", "LookSearch", "Near", "find_near", "image_of", "looks_of", "same_rows"]
 
@@ -239,22 +240,14 @@ def _in_blocks(
     wide = 256 if isinstance(search, LookSearch) else _CELLS_AT_ONCE // max(data.shape[1], 1)
     step = max(1, min(_ROWS_AT_ONCE, wide))
     parts = []
-    # Blocks side by side with one thread each. torch's own threads wait for one another after every
-    # small product: on a busy machine that took 18 times as long.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(
-            min(threads, _MOST_THREADS), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            starts = range(0, len(rows), step)
-            for part in pool.map(
-                lambda at: search.measure(data, rows[at : at + step], skip), starts
-            ):
-                parts.append(part)
-                advance(len(part.row))
-    finally:
-        torch.set_num_threads(threads)
+    # torch's own threads wait for one another after every small product: on a busy machine that took 18
+    # times as long
+    with threads_for(len(rows) * math.prod(search.train.shape), _MOST_THREADS):
+        for part in side_by_side(
+            lambda at: search.measure(data, rows[at : at + step], skip), range(0, len(rows), step)
+        ):
+            parts.append(part)
+            advance(len(part.row))
     fields = ("closest", "row", "distances", "finer")
     return _Measured(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
 
@@ -275,20 +268,18 @@ def nearest(
     skip
         ``(n,)``: one row for each query that does not count, itself.
     """
-    n = versions.shape[1]
-    cosine, number = torch.empty(n, 0), torch.empty(n, 0, dtype=torch.long)
-    for start, block in trained:
-        best = versions[0] @ block.T
-        for version in versions[1:]:
-            torch.maximum(best, version @ block.T, out=best)
-        if skip is not None:
-            own = ((skip >= start) & (skip < start + len(block))).nonzero()[:, 0]
-            best[own, skip[own] - start] = -torch.inf
-        rows = torch.arange(start, start + len(block)).expand(n, -1)
-        cosine = torch.cat([cosine, best], 1)
-        number = torch.cat([number, rows], 1)
-        cosine, chosen = cosine.topk(min(_NEIGHBOURS, cosine.shape[1]), dim=1)
-        number = number.gather(1, chosen)
+
+    def cosines() -> Iterator[tuple[int, torch.Tensor]]:
+        for start, block in trained:
+            best = versions[0] @ block.T
+            for version in versions[1:]:
+                torch.maximum(best, version @ block.T, out=best)
+            if skip is not None:
+                own = ((skip >= start) & (skip < start + len(block))).nonzero()[:, 0]
+                best[own, skip[own] - start] = -torch.inf
+            yield start, best
+
+    cosine, number = most_alike(cosines(), _NEIGHBOURS)
     if skip is not None and torch.isinf(cosine[:, -1]).any():  # fewer rows than neighbours
         cosine, number = cosine[:, :-1], number[:, :-1]
     return (1 - cosine).clamp(min=0), number
