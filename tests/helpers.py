@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,6 +18,19 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+def said_by(script: str, given: Any) -> dict[str, list]:
+    """Run a script that reads JSON and prints lists as JSON, one a line, each with its name first."""
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return {name: rest for name, *rest in map(json.loads, ran.stdout.splitlines())}
 
 
 def luminance(rgb: Sequence[float]) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from featx.grading import originals, warm
 from featx.study import exercises
+from tests.helpers import said_by
 
 # Each loosens a comparison, by which 1.4 would be as good as 1: a control, far off, would still fail.
 TORCH = {
@@ -93,15 +91,7 @@ CASES = {name: (attack, test) for test, some in TESTS.items() for name, attack i
 @pytest.fixture(scope="module")
 def said() -> dict[str, list]:
     """Run all of them, each in a child of one process that has imported what tests need."""
-    ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        input=json.dumps({"nothing": ("", next(iter(TESTS))), **CASES}),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return {name: rest for name, *rest in map(json.loads, ran.stdout.splitlines())}
+    return said_by(SCRIPT, {"nothing": ("", next(iter(TESTS))), **CASES})
 
 
 @pytest.mark.parametrize("name", CASES)

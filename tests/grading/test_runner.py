@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
+
+from tests.helpers import said_by
 
 SCRIPT = """
 import json, os, sys
@@ -45,15 +43,7 @@ TESTS = {
 
 @pytest.fixture(scope="module")
 def said() -> dict[str, list]:
-    ran = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        input=json.dumps(TESTS),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return {name: rest for name, *rest in map(json.loads, ran.stdout.splitlines())}
+    return said_by(SCRIPT, TESTS)
 
 
 @pytest.mark.parametrize("name", TESTS)
